@@ -1,0 +1,158 @@
+//! The outside world: hypervisors, images, files. Everything above is deterministic because
+//! every effect goes through [`Host`]; `sim` implements it in memory, `qemu` for real.
+//!
+//! Must not know: the store, the engine, D-Bus.
+
+pub mod command;
+pub mod images;
+pub mod qemu;
+#[allow(missing_docs)]
+pub mod sim;
+
+use crate::error::{Error, Result};
+use crate::model::domain::{RunState, Runtime};
+use crate::model::ids::{DomainId, Instance, OpId};
+use crate::plan::facts::{Capabilities, Facts};
+use crate::plan::steps::{Prepare, Settle, Start, SwitchDisk};
+use async_trait::async_trait;
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+/// What a prepare step wants remembered for its undo.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// `st_dev` of the file that was created.
+    pub device: u64,
+    /// `st_ino` of the file that was created.
+    pub inode: u64,
+}
+
+/// How a commit can fail.
+#[derive(Debug)]
+pub enum CommitError {
+    /// The hypervisor said no: nothing was changed.
+    Refused(Error),
+    /// Nobody knows: probe.
+    InDoubt(Error),
+}
+
+/// What a probe of the disk switch found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// The overlays are the devices' roots.
+    Done,
+    /// The old images are.
+    NotDone,
+    /// The hypervisor is gone: an overlay that was ever attached may hold guest data.
+    Unknown,
+}
+
+/// Something that happened to a hypervisor without our asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostEvent {
+    /// Whose.
+    pub domain: DomainId,
+    /// Of which start.
+    pub instance: Instance,
+    /// What.
+    pub kind: HostEventKind,
+}
+
+/// The kinds of [`HostEvent`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostEventKind {
+    /// The process has ended. `clean` when it announced its shutdown before.
+    Gone {
+        /// Whether a SHUTDOWN event came first.
+        clean: bool,
+    },
+    /// The guest, or the host (`guest: false`), has asked QEMU to end.
+    Shutdown {
+        /// Who asked.
+        guest: bool,
+    },
+    /// The guest was reset or rebooted.
+    Reset,
+    /// CPUs were stopped, by an I/O error (`io_error`) or by somebody else on the monitor.
+    Paused {
+        /// Because of an I/O error.
+        io_error: bool,
+    },
+    /// CPUs were resumed by somebody else.
+    Resumed,
+    /// The guest panicked.
+    Crashed,
+    /// A block job changed its state.
+    BlockJob {
+        /// The disk's target.
+        disk: String,
+        /// `virDomainBlockJobType`.
+        job: i32,
+        /// `virConnectDomainEventBlockJobStatus`.
+        status: i32,
+    },
+}
+
+/// Bytes of a long step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StepProgress {
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all; 0 while unknown.
+    pub total: u64,
+}
+
+/// What a step reports while it runs and when it ends.
+pub trait Report: Send + Sync {
+    /// Bytes done so far.
+    fn progress(&self, progress: StepProgress);
+    /// The guest stood still for that long, in microseconds.
+    fn paused_for(&self, microseconds: u64);
+}
+
+/// The outside world on one screen.
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// What this host can do.
+    fn capabilities(&self) -> Capabilities;
+    /// The `<capabilities>` document.
+    async fn capabilities_xml(&self) -> Result<String>;
+    /// The `<domainCapabilities>` document for one emulator, architecture, machine, type; empty text: the default.
+    async fn domain_capabilities_xml(&self, emulator: &str, arch: &str, machine: &str, virttype: &str) -> Result<String>;
+    /// libvirt's version number of the hypervisor: major × 1,000,000 + minor × 1,000 + micro.
+    async fn hypervisor_version(&self) -> Result<u64>;
+    /// Refuse what cannot be run as written (element and line), and assign what must be stable:
+    /// the text as given, with addresses filled in.
+    fn check_definition(&self, xml: &str) -> Result<String>;
+
+    /// Start with CPUs stopped, memory loaded. On an error nothing is left running.
+    async fn start(&self, start: &Start, report: &dyn Report) -> Result<Runtime>;
+    /// Find a hypervisor that was started earlier, by another life of this daemon perhaps; `None`
+    /// if it is gone. From here on its events are reported.
+    async fn attach(&self, domain: DomainId, instance: Instance, xml: &str) -> Result<Option<(RunState, Runtime)>>;
+    /// End it, at any moment, whatever else runs. Returns when the process is gone; fine if it is gone already. `graceful` lets it write
+    /// out its caches first. No `Gone` event is reported for it.
+    async fn kill(&self, instance: Instance, graceful: bool) -> Result<()>;
+    /// Stop the CPUs.
+    async fn pause(&self, instance: Instance) -> Result<()>;
+    /// Let the CPUs run.
+    async fn resume(&self, instance: Instance) -> Result<()>;
+    /// Press the power button.
+    async fn power_button(&self, instance: Instance) -> Result<()>;
+    /// Press the reset button.
+    async fn reset(&self, instance: Instance) -> Result<()>;
+
+    /// What is at these paths, headers included; also at each backing file below them.
+    async fn look(&self, paths: &[Utf8PathBuf]) -> Result<Facts>;
+
+    /// Do a prepare step.
+    async fn prepare(&self, op: OpId, step: &Prepare, report: &dyn Report) -> Result<Option<Note>>;
+    /// Undo it, also if it never ran or ran half.
+    async fn undo(&self, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()>;
+    /// Switch the disks of a running guest, all or none.
+    async fn switch(&self, op: OpId, instance: Instance, disks: &[SwitchDisk]) -> Result<(), CommitError>;
+    /// Whether they are switched.
+    async fn probe(&self, instance: Instance, disks: &[SwitchDisk]) -> Result<Probe>;
+    /// Do a settle step, also if it ran before or ran half. `Publish` and `Start` are the engine's.
+    async fn settle(&self, op: OpId, step: &Settle, report: &dyn Report) -> Result<()>;
+}

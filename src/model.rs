@@ -1,0 +1,8 @@
+//! Values: what a domain, a snapshot and a request *are*. Pure; knows no XML, no file and no clock.
+
+pub mod domain;
+pub mod event;
+pub mod flags;
+pub mod ids;
+pub mod snapshot;
+pub mod tree;

@@ -1,0 +1,123 @@
+//! A domain's snapshots as a tree: parents, children, order, the current one.
+//!
+//! Siblings are ordered newest-inserted first, as libvirt's are
+//! (`virDomainMomentSetParent` inserts at the head).
+
+use super::flags::ListFlags;
+use super::ids::SnapshotName;
+use super::snapshot::{Snapshot, SnapshotState};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// All snapshots of one domain. Cheap to clone: a published view shares its snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    by_name: HashMap<SnapshotName, Arc<Snapshot>>,
+    /// Children of each snapshot (`None`: the roots), in order of insertion.
+    children: HashMap<Option<SnapshotName>, Vec<SnapshotName>>,
+    current: Option<SnapshotName>,
+}
+
+impl Tree {
+    /// The tree of `snapshots`, in the order in which they were inserted. A parent that does not
+    /// exist makes its child a root.
+    #[must_use]
+    pub fn new(snapshots: Vec<Snapshot>, current: Option<SnapshotName>) -> Self {
+        let order: Vec<SnapshotName> = snapshots.iter().map(|s| s.name.clone()).collect();
+        let by_name: HashMap<_, _> = snapshots.into_iter().map(|s| (s.name.clone(), Arc::new(s))).collect();
+        let mut tree = Self { by_name, children: HashMap::new(), current };
+        for name in order {
+            let parent = tree.parent(&name);
+            tree.children.entry(parent).or_default().push(name);
+        }
+        tree.current = tree.current.take().filter(|c| tree.by_name.contains_key(c));
+        tree
+    }
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+    /// The snapshot of that name.
+    #[must_use]
+    pub fn get(&self, name: &SnapshotName) -> Option<&Arc<Snapshot>> {
+        self.by_name.get(name)
+    }
+    /// The current snapshot's name.
+    #[must_use]
+    pub fn current(&self) -> Option<&SnapshotName> {
+        self.current.as_ref()
+    }
+    /// Every snapshot, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Snapshot>> {
+        self.by_name.values()
+    }
+    /// The parent that exists.
+    #[must_use]
+    pub fn parent(&self, name: &SnapshotName) -> Option<SnapshotName> {
+        self.by_name.get(name)?.parent.clone().filter(|p| self.by_name.contains_key(p))
+    }
+    /// The nearest ancestors first, ending at a root. Ends at a cycle too.
+    #[must_use]
+    pub fn ancestors(&self, name: &SnapshotName) -> Vec<SnapshotName> {
+        let mut out = Vec::new();
+        let mut at = self.parent(name);
+        while let Some(p) = at {
+            if out.contains(&p) || p == *name {
+                break;
+            }
+            at = self.parent(&p);
+            out.push(p);
+        }
+        out
+    }
+    /// Direct children of a snapshot (`None`: the roots), newest first.
+    pub fn children(&self, of: Option<&SnapshotName>) -> impl Iterator<Item = &SnapshotName> {
+        self.children.get(&of.cloned()).into_iter().flat_map(|c| c.iter().rev())
+    }
+    /// Whether it has no children.
+    #[must_use]
+    pub fn is_leaf(&self, name: &SnapshotName) -> bool {
+        self.children(Some(name)).next().is_none()
+    }
+    /// All below `of` (`None`: all), parents before children, siblings newest first. Without recursion: depth is the user's.
+    #[must_use]
+    pub fn descendants(&self, of: Option<&SnapshotName>) -> Vec<SnapshotName> {
+        let mut out = Vec::new();
+        let mut stack: Vec<&SnapshotName> = self.children.get(&of.cloned()).map(|c| c.iter().collect()).unwrap_or_default();
+        while let Some(name) = stack.pop() {
+            out.push(name.clone());
+            if let Some(children) = self.children.get(&Some(name.clone())) {
+                stack.extend(children.iter());
+            }
+        }
+        out
+    }
+    /// `virDomainListAllSnapshots` (`of` = `None`) and `virDomainSnapshotListAllChildren`.
+    #[must_use]
+    pub fn list(&self, of: Option<&SnapshotName>, flags: ListFlags) -> Vec<SnapshotName> {
+        let bit0 = flags.contains(ListFlags::ROOTS_OR_DESCENDANTS);
+        let deep = if of.is_none() { !bit0 } else { bit0 };
+        let all = if deep { self.descendants(of) } else { self.children(of).cloned().collect() };
+        all.into_iter().filter(|n| self.passes(n, flags)).collect()
+    }
+    fn passes(&self, name: &SnapshotName, flags: ListFlags) -> bool {
+        let Some(s) = self.by_name.get(name) else { return false };
+        let group = |members: &[(ListFlags, bool)]| {
+            members.iter().all(|(f, _)| !flags.contains(*f)) || members.iter().any(|(f, hit)| flags.contains(*f) && *hit)
+        };
+        let leaf = self.is_leaf(name);
+        let inactive = s.state == SnapshotState::Shutoff;
+        let disk_only = s.state == SnapshotState::DiskSnapshot;
+        let external = s.is_external();
+        group(&[(ListFlags::LEAVES, leaf), (ListFlags::NO_LEAVES, !leaf)])
+            && group(&[(ListFlags::METADATA, true), (ListFlags::NO_METADATA, false)])
+            && group(&[(ListFlags::INACTIVE, inactive), (ListFlags::DISK_ONLY, disk_only), (ListFlags::ACTIVE, !inactive && !disk_only)])
+            && group(&[(ListFlags::INTERNAL, !external), (ListFlags::EXTERNAL, external)])
+    }
+}

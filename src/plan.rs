@@ -1,0 +1,10 @@
+//! From what is asked and what is there to what will be done: pure functions without files,
+//! clocks or randomness. See [`steps`] for what a plan is.
+
+pub mod create;
+pub mod delete;
+pub mod facts;
+pub mod redefine;
+pub mod refusal;
+pub mod revert;
+pub mod steps;
