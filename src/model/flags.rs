@@ -3,11 +3,11 @@
 use crate::error::{Code, Error, Result};
 
 macro_rules! flags {
-    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $flag:ident = $bit:expr;)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $fdoc:literal])* $flag:ident = $bit:expr;)* }) => {
         bitflags::bitflags! {
             $(#[$doc])*
             #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-            pub struct $name: u32 { $($(#[$fdoc])* const $flag = $bit;)* }
+            pub struct $name: u32 { $($(#[doc = $fdoc])* const $flag = $bit;)* }
         }
         impl $name {
             /// Every bit must be one we know; else libvirt's error names the unknown bits and
