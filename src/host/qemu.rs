@@ -1,1 +1,3 @@
-//! (being written)
+//! QEMU, driven through QMP and qemu-img.
+
+pub mod qmp;
