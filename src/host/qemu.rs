@@ -1,3 +1,6 @@
-//! QEMU, driven through QMP and qemu-img.
+//! QEMU, driven over QMP and `qemu-img`.
+//!
+//! Must not know: the store, the engine, D-Bus.
 
+pub mod process;
 pub mod qmp;
