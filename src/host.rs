@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod images;
+pub mod node;
 pub mod qemu;
 #[allow(missing_docs)]
 pub mod sim;
