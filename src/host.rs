@@ -6,6 +6,7 @@
 pub mod command;
 pub mod images;
 pub mod qcow2;
+pub mod node;
 pub mod qemu;
 pub mod save_image;
 #[allow(missing_docs)]
