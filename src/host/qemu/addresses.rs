@@ -275,12 +275,7 @@ fn board_controllers(hardware: &Hardware, q35: bool) -> Result<()> {
 }
 
 /// The PIIX3's own USB controller belongs beside it; an ICH9's companions share one slot.
-fn usb_families(
-    hardware: &mut Hardware,
-    slots: &mut Slots,
-    q35: bool,
-    assigned: &mut Vec<Assigned>,
-) -> Result<()> {
+fn usb_families(hardware: &mut Hardware, slots: &mut Slots, q35: bool, assigned: &mut Vec<Assigned>) -> Result<()> {
     let mut families: BTreeMap<u32, Pci> = BTreeMap::new();
     for c in &hardware.controllers {
         if let (ControllerKind::Usb(model), Some(at)) = (c.kind, c.pci)
@@ -382,7 +377,9 @@ pub(crate) fn missing_controllers(hardware: &Hardware) -> Vec<String> {
     let has = |kind: fn(&ControllerKind) -> bool, index: u32| {
         hardware.controllers.iter().any(|c| kind(&c.kind) && c.index == index)
     };
-    if hardware.inputs.iter().any(|i| matches!(i.plug, InputPlug::Usb(_))) && !has(|k| matches!(k, ControllerKind::Usb(_)), 0) {
+    if hardware.inputs.iter().any(|i| matches!(i.plug, InputPlug::Usb(_)))
+        && !has(|k| matches!(k, ControllerKind::Usb(_)), 0)
+    {
         missing.push("<controller type='usb' index='0' model='piix3-uhci'/>".to_owned());
     }
     let scsi = hardware.disks.iter().filter(|d| d.bus == DiskBus::Scsi);

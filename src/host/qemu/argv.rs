@@ -6,7 +6,7 @@ use super::devices::{self, Board};
 use super::disks::Chains;
 use super::hardware::board::{BootDevice, CpuMode};
 use super::hardware::disk::Media;
-use super::hardware::{Hardware, OnEnd};
+use super::hardware::{Hardware, OnCrash, OnEnd};
 use camino::Utf8Path;
 use std::fmt::Display;
 
@@ -83,7 +83,10 @@ pub(crate) fn build(hardware: &Hardware, chains: &Chains, dir: &Utf8Path, incomi
     args.flag("-no-user-config");
     args.flag("-nodefaults");
     args.add("-display", "none");
-    args.value("-chardev", Value::of("socket").set("id", "charmonitor").set("fd", 0).set("server", "on").set("wait", "off"));
+    args.value(
+        "-chardev",
+        Value::of("socket").set("id", "charmonitor").set("fd", 0).set("server", "on").set("wait", "off"),
+    );
     args.add("-mon", "chardev=charmonitor,id=monitor,mode=control");
     clocks(&mut args, hardware);
     boot(&mut args, hardware);
@@ -122,6 +125,9 @@ pub(crate) fn build(hardware: &Hardware, chains: &Chains, dir: &Utf8Path, incomi
     }
     if hardware.panic {
         args.device(Value::of("pvpanic").set("ioport", 1285));
+        if hardware.on_crash != OnCrash::Destroy {
+            args.add("-action", "panic=pause");
+        }
     }
     args.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     args.add("-msg", "timestamp=on");
@@ -146,14 +152,17 @@ fn board(args: &mut Args, hardware: &Hardware) {
     args.add("-m", format!("size={}k", hardware.memory));
     args.add("-overcommit", "mem-lock=off");
     let smp = Value::of(&hardware.vcpus.to_string());
-    args.value("-smp", match hardware.cpu.topology {
-        Some(t) => smp
-            .set("sockets", t.sockets)
-            .maybe("dies", (t.dies > 1).then_some(t.dies))
-            .set("cores", t.cores)
-            .set("threads", t.threads),
-        None => smp.set("sockets", hardware.vcpus).set("cores", 1).set("threads", 1),
-    });
+    args.value(
+        "-smp",
+        match hardware.cpu.topology {
+            Some(t) => smp
+                .set("sockets", t.sockets)
+                .maybe("dies", (t.dies > 1).then_some(t.dies))
+                .set("cores", t.cores)
+                .set("threads", t.threads),
+            None => smp.set("sockets", hardware.vcpus).set("cores", 1).set("threads", 1),
+        },
+    );
     if let Some(uuid) = hardware.uuid {
         args.add("-uuid", uuid.to_string());
     }
@@ -207,7 +216,9 @@ fn boot(args: &mut Args, hardware: &Hardware) {
         .maybe("splash-time", os.menu_timeout)
         .maybe("reboot-timeout", os.reboot_timeout);
     args.value("-boot", boot);
-    for (flag, value) in [("-bios", &os.bios), ("-kernel", &os.kernel), ("-initrd", &os.initrd), ("-append", &os.cmdline)] {
+    for (flag, value) in
+        [("-bios", &os.bios), ("-kernel", &os.kernel), ("-initrd", &os.initrd), ("-append", &os.cmdline)]
+    {
         if let Some(value) = value {
             args.add(flag, value);
         }

@@ -56,10 +56,9 @@ pub(crate) fn controller(args: &mut Args, board: &Board, c: &Controller) {
         ControllerKind::Pci(PciModel::ToPciBridge) => Value::of("pcie-pci-bridge").set("id", id),
         ControllerKind::Scsi(ScsiModel::Virtio) => Value::of("virtio-scsi-pci").set("id", id),
         ControllerKind::Scsi(ScsiModel::LsiLogic) => Value::of("lsi").set("id", id),
-        ControllerKind::VirtioSerial { ports, vectors } => Value::of("virtio-serial-pci")
-            .set("id", id)
-            .maybe("max_ports", ports)
-            .maybe("vectors", vectors),
+        ControllerKind::VirtioSerial { ports, vectors } => {
+            Value::of("virtio-serial-pci").set("id", id).maybe("max_ports", ports).maybe("vectors", vectors)
+        }
         ControllerKind::Usb(model) => usb(c, model, id),
     };
     args.device(board.plug(device, c.pci));
@@ -67,9 +66,8 @@ pub(crate) fn controller(args: &mut Args, board: &Board, c: &Controller) {
 
 fn usb(c: &Controller, model: UsbModel, id: String) -> Value {
     let xhci = |name| Value::of(name).maybe("p2", c.ports).maybe("p3", c.ports).set("id", id.clone());
-    let companion = |name| {
-        Value::of(name).set("masterbus", format!("{id}.0")).set("firstport", c.first_port.unwrap_or(0))
-    };
+    let companion =
+        |name| Value::of(name).set("masterbus", format!("{id}.0")).set("firstport", c.first_port.unwrap_or(0));
     match model {
         UsbModel::QemuXhci => xhci("qemu-xhci"),
         UsbModel::NecXhci => xhci("nec-usb-xhci"),
@@ -152,10 +150,9 @@ pub(crate) fn chardev(args: &mut Args, dir: &Utf8Path, c: &Chardev) {
     let backend = match &c.backend {
         Backend::Pty => Value::of("pty").set("id", &id),
         Backend::Null => Value::of("null").set("id", &id),
-        Backend::File { path, append } => Value::of("file")
-            .set("id", &id)
-            .set("path", path)
-            .set("append", if *append { "on" } else { "off" }),
+        Backend::File { path, append } => {
+            Value::of("file").set("id", &id).set("path", path).set("append", if *append { "on" } else { "off" })
+        }
         Backend::Unix { path, listen } => {
             let path = path.clone().unwrap_or_else(|| super::argv::socket_in(dir, &format!("{}.sock", c.alias)));
             let socket = Value::of("socket").set("id", &id).set("path", path);

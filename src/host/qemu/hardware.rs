@@ -30,6 +30,14 @@ pub(crate) enum OnEnd {
     Restart,
 }
 
+/// What becomes of a guest that panicked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnCrash {
+    Destroy,
+    Restart,
+    Preserve,
+}
+
 /// A whole domain.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Hardware {
@@ -48,6 +56,7 @@ pub(crate) struct Hardware {
     pub(crate) pm: Pm,
     pub(crate) on_poweroff: OnEnd,
     pub(crate) on_reboot: OnEnd,
+    pub(crate) on_crash: OnCrash,
     pub(crate) emulator: Option<String>,
     pub(crate) disks: Vec<Disk>,
     pub(crate) controllers: Vec<Controller>,
@@ -84,9 +93,12 @@ impl Hardware {
         e.ignore(&["title", "description", "metadata", "seclabel", "resource"]);
         let name = e.child_text("name")?.ok_or_else(|| Error::new(Code::XmlError, "missing domain name"))?.to_owned();
         let uuid = match e.child("uuid")? {
-            Some(u) => Some(u.parse_text::<Uuid>().ok().flatten().ok_or_else(|| {
-                Error::new(Code::XmlError, format!("malformed uuid element ({})", u.place()))
-            })?),
+            Some(u) => Some(
+                u.parse_text::<Uuid>()
+                    .ok()
+                    .flatten()
+                    .ok_or_else(|| Error::new(Code::XmlError, format!("malformed uuid element ({})", u.place())))?,
+            ),
             None => None,
         };
         let memory = match e.child("memory")? {
@@ -101,12 +113,12 @@ impl Hardware {
         };
         let on_poweroff = action(&mut e, "on_poweroff")?.unwrap_or(OnEnd::Destroy);
         let on_reboot = action(&mut e, "on_reboot")?.unwrap_or(OnEnd::Restart);
-        if let Some(crash) = e.child("on_crash")? {
-            if !matches!(crash.text(), Some("destroy" | "restart" | "preserve")) {
-                return Err(crash.refuse_text());
-            }
-            crash.finish()?;
-        }
+        let on_crash = match e.child_text("on_crash")? {
+            None | Some("destroy") => OnCrash::Destroy,
+            Some("restart") => OnCrash::Restart,
+            Some("preserve") => OnCrash::Preserve,
+            Some(_) => return Err(e.child("on_crash")?.map_or_else(|| e.refuse(), |c| c.refuse_text())),
+        };
         let mut hardware = Self {
             kvm,
             name,
@@ -121,6 +133,7 @@ impl Hardware {
             pm: e.child("pm")?.map(Pm::read).transpose()?.unwrap_or_default(),
             on_poweroff,
             on_reboot,
+            on_crash,
             emulator: None,
             disks: Vec::new(),
             controllers: Vec::new(),

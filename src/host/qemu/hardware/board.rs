@@ -137,8 +137,7 @@ impl Cpu {
             Some("maximum") => Some(CpuMode::Maximum),
             Some(_) => return Err(e.refuse_value("mode")),
         };
-        let policies =
-            [("force", true), ("require", true), ("optional", true), ("disable", false), ("forbid", false)];
+        let policies = [("force", true), ("require", true), ("optional", true), ("disable", false), ("forbid", false)];
         for mut f in e.children("feature") {
             let on = f.one_of("policy", &policies)?.unwrap_or(true);
             let name = f.need("name")?;

@@ -24,10 +24,14 @@ pub(crate) enum Backend {
 /// What the guest sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Port {
-    IsaSerial { index: u32 },
+    IsaSerial {
+        index: u32,
+    },
     IsaParallel,
     VirtioConsole,
-    VirtioPort { name: Option<String> },
+    VirtioPort {
+        name: Option<String>,
+    },
     /// The first `<console>`, which is but another name of the first `<serial>`.
     SameAsSerial,
 }

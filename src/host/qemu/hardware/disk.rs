@@ -252,7 +252,9 @@ mod tests {
 
     #[test]
     fn targets_count_like_spreadsheet_columns() {
-        for (target, index) in [("vda", Some(0)), ("sdz", Some(25)), ("hdaa", Some(26)), ("xda", None), ("vd", None), ("vd1", None)] {
+        for (target, index) in
+            [("vda", Some(0)), ("sdz", Some(25)), ("hdaa", Some(26)), ("xda", None), ("vd", None), ("vd1", None)]
+        {
             assert_eq!(index_of(target), index, "{target}");
         }
     }
