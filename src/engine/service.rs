@@ -57,39 +57,108 @@ pub struct Service {}
 #[allow(clippy::unused_async, missing_docs, unused_variables)]
 impl Service {
     /// Ids of the domains that pass libvirt's filter bits (`virConnectListAllDomainsFlags`).
-    pub fn list(&self, filter: u32) -> Result<Vec<DomainId>> { Ok(Vec::new()) }
-    pub fn lookup_name(&self, name: &str) -> Result<DomainId> { Err(Error::internal("stub")) }
-    pub fn lookup_uuid(&self, uuid: &str) -> Result<DomainId> { Err(Error::internal("stub")) }
-    pub fn lookup_number(&self, number: i32) -> Result<DomainId> { Err(Error::internal("stub")) }
+    pub fn list(&self, filter: u32) -> Result<Vec<DomainId>> {
+        Ok(Vec::new())
+    }
+    pub fn lookup_name(&self, name: &str) -> Result<DomainId> {
+        Err(Error::internal("stub"))
+    }
+    pub fn lookup_uuid(&self, uuid: &str) -> Result<DomainId> {
+        Err(Error::internal("stub"))
+    }
+    pub fn lookup_number(&self, number: i32) -> Result<DomainId> {
+        Err(Error::internal("stub"))
+    }
     /// `VIR_ERR_NO_DOMAIN` if there is none.
-    pub fn view(&self, id: DomainId) -> Result<Arc<View>> { Err(Error::internal("stub")) }
-    pub async fn define(&self, xml: &str) -> Result<DomainId> { Err(Error::internal("stub")) }
-    pub async fn create_xml(&self, xml: &str, flags: u32) -> Result<DomainId> { Err(Error::internal("stub")) }
-    pub async fn start(&self, id: DomainId, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn shutdown(&self, id: DomainId, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn reboot(&self, id: DomainId, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn reset(&self, id: DomainId, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn destroy(&self, id: DomainId, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn suspend(&self, id: DomainId) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn resume(&self, id: DomainId) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn undefine(&self, id: DomainId, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn set_autostart(&self, id: DomainId, on: bool) -> Result<()> { Err(Error::internal("stub")) }
-    pub fn xml_desc(&self, id: DomainId, flags: XmlFlags) -> Result<String> { Err(Error::internal("stub")) }
-    pub async fn capabilities_xml(&self) -> Result<String> { Err(Error::internal("stub")) }
-    pub async fn domain_capabilities_xml(&self, emulator: &str, arch: &str, machine: &str, virttype: &str, flags: u32) -> Result<String> { Err(Error::internal("stub")) }
-    pub async fn hypervisor_version(&self) -> Result<u64> { Err(Error::internal("stub")) }
-    pub async fn snapshot_create(&self, id: DomainId, xml: &str, flags: u32) -> Result<SnapshotName> { Err(Error::internal("stub")) }
+    pub fn view(&self, id: DomainId) -> Result<Arc<View>> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn define(&self, xml: &str) -> Result<DomainId> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn create_xml(&self, xml: &str, flags: u32) -> Result<DomainId> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn start(&self, id: DomainId, flags: u32) -> Result<()> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn shutdown(&self, id: DomainId, flags: u32) -> Result<()> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn reboot(&self, id: DomainId, flags: u32) -> Result<()> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn reset(&self, id: DomainId, flags: u32) -> Result<()> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn destroy(&self, id: DomainId, flags: u32) -> Result<()> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn suspend(&self, id: DomainId) -> Result<()> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn resume(&self, id: DomainId) -> Result<()> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn undefine(&self, id: DomainId, flags: u32) -> Result<()> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn set_autostart(&self, id: DomainId, on: bool) -> Result<()> {
+        Err(Error::internal("stub"))
+    }
+    pub fn xml_desc(&self, id: DomainId, flags: XmlFlags) -> Result<String> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn capabilities_xml(&self) -> Result<String> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn domain_capabilities_xml(
+        &self,
+        emulator: &str,
+        arch: &str,
+        machine: &str,
+        virttype: &str,
+        flags: u32,
+    ) -> Result<String> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn hypervisor_version(&self) -> Result<u64> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn snapshot_create(&self, id: DomainId, xml: &str, flags: u32) -> Result<SnapshotName> {
+        Err(Error::internal("stub"))
+    }
     /// `of` = `None`: the domain's list call; else the snapshot's list-children call.
-    pub fn snapshot_list(&self, id: DomainId, of: Option<&SnapshotName>, flags: u32) -> Result<Vec<SnapshotName>> { Err(Error::internal("stub")) }
-    pub fn snapshot_lookup(&self, id: DomainId, name: &str, flags: u32) -> Result<SnapshotName> { Err(Error::internal("stub")) }
-    pub fn snapshot_current(&self, id: DomainId, flags: u32) -> Result<SnapshotName> { Err(Error::internal("stub")) }
-    pub fn snapshot_parent(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<SnapshotName> { Err(Error::internal("stub")) }
-    pub fn snapshot_is_current(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<bool> { Err(Error::internal("stub")) }
-    pub fn snapshot_xml(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<String> { Err(Error::internal("stub")) }
-    pub async fn snapshot_revert(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn snapshot_delete(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
+    pub fn snapshot_list(&self, id: DomainId, of: Option<&SnapshotName>, flags: u32) -> Result<Vec<SnapshotName>> {
+        Err(Error::internal("stub"))
+    }
+    pub fn snapshot_lookup(&self, id: DomainId, name: &str, flags: u32) -> Result<SnapshotName> {
+        Err(Error::internal("stub"))
+    }
+    pub fn snapshot_current(&self, id: DomainId, flags: u32) -> Result<SnapshotName> {
+        Err(Error::internal("stub"))
+    }
+    pub fn snapshot_parent(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<SnapshotName> {
+        Err(Error::internal("stub"))
+    }
+    pub fn snapshot_is_current(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<bool> {
+        Err(Error::internal("stub"))
+    }
+    pub fn snapshot_xml(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<String> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn snapshot_revert(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<()> {
+        Err(Error::internal("stub"))
+    }
+    pub async fn snapshot_delete(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<()> {
+        Err(Error::internal("stub"))
+    }
     /// The running operation of a domain; `None` when idle.
-    pub fn progress(&self, id: DomainId) -> Result<watch::Receiver<Option<Progress>>> { Err(Error::internal("stub")) }
+    pub fn progress(&self, id: DomainId) -> Result<watch::Receiver<Option<Progress>>> {
+        Err(Error::internal("stub"))
+    }
     /// Everything that happens from now on.
-    pub fn events(&self) -> mpsc::UnboundedReceiver<Event> { mpsc::unbounded_channel().1 }
+    pub fn events(&self) -> mpsc::UnboundedReceiver<Event> {
+        mpsc::unbounded_channel().1
+    }
 }
