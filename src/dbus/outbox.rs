@@ -82,3 +82,51 @@ impl Outbox {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::service::Service;
+    use crate::model::event::{EventKind, Lifecycle};
+    use crate::model::ids::DomainId;
+    use futures_util::StreamExt;
+    use std::sync::Arc;
+    use zbus::connection::Builder;
+    use zbus::connection::socket::Channel;
+    use zbus::message::Type;
+
+    async fn end(socket: Channel) -> zbus::Connection {
+        let guid = "0123456789abcdef0123456789abcdef";
+        let guid = zbus::Guid::try_from(guid).unwrap();
+        Builder::authenticated_socket(socket, guid).p2p().build().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_call_caused_is_told_before_the_call_is_answered() {
+        let (near, far) = Channel::pair();
+        let (near, far) = (end(near).await, end(far).await);
+        let mut heard = zbus::MessageStream::from(&far);
+        let call = Message::method_call("/", "X").build(&()).unwrap();
+        let (out, answers) = mpsc::unbounded_channel();
+        let (cause, events) = mpsc::unbounded_channel();
+        let mount = Mount::new("QEMU", Arc::new(Service {}));
+        let writer = Outbox { connection: near, answers, events: vec![(mount, Some(events))] };
+        let writer = tokio::spawn(writer.run());
+        let domain = DomainId(uuid::Uuid::nil());
+        for _ in 0..300 {
+            cause.send(Event { domain, kind: EventKind::Lifecycle(Lifecycle::StartedBooted) }).unwrap();
+            let message = Message::method_return(&call.header()).build(&()).unwrap();
+            out.send(Outgoing { message, permit: None }).unwrap();
+        }
+        let (mut told, mut answered) = (0, 0);
+        while answered < 300 {
+            match heard.next().await.unwrap().unwrap().message_type() {
+                Type::Signal => told += 1,
+                _ => answered += 1,
+            }
+            assert!(told >= answered, "answer {answered} came before its event");
+        }
+        drop(out);
+        writer.await.unwrap();
+    }
+}

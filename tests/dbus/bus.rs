@@ -25,7 +25,11 @@ impl Bus {
         );
         std::fs::write(dir.path().join("bus.conf"), config).unwrap();
         let config = format!("--config-file={}", dir.path().join("bus.conf").display());
-        let daemon = Command::new("dbus-daemon").args([&config, "--nofork", "--nopidfile"]).spawn().unwrap();
+        let daemon = Command::new("dbus-daemon")
+            .args([&config, "--nofork", "--nopidfile"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let bus = Self { daemon, dir };
         within("the bus's socket", || socket.exists().then_some(()));
         bus

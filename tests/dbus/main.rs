@@ -228,3 +228,17 @@ fn settings_that_cannot_be_used_are_refused_in_one_line() {
         assert!(told.contains(&text), "{told}");
     }
 }
+
+#[tokio::test]
+async fn a_flood_of_calls_is_answered_call_by_call() {
+    let bus = Bus::start();
+    let _daemon = Daemon::start(&bus);
+    let client = bus.client().await;
+    let calls = (0..3000).map(|_| client.call(QEMU, CONNECT, "ListDomains", &(0_u32,)));
+    for outcome in futures_util::future::join_all(calls).await {
+        if let Err(refusal) = outcome {
+            assert_eq!(refusal, "org.freedesktop.DBus.Error.LimitsExceeded: Too many calls are being served");
+        }
+    }
+    client.call(QEMU, "org.freedesktop.DBus.Peer", "Ping", &()).await.unwrap();
+}
