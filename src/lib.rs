@@ -1,5 +1,6 @@
 //! virsnap: libvirt-style snapshots for virtual machines on plain QEMU and on Xen, without libvirt.
 
+pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod host;
