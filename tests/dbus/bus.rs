@@ -64,7 +64,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Start it and wait for its line.
     pub(crate) fn start(bus: &Bus) -> Self {
-        let mut child = Self::spawn(bus.dir.path(), &["--bus", &bus.address()]);
+        let mut child = Self::spawn(bus.dir.path(), &["--driver", "test", "--bus", &bus.address()]);
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         Self { child, line }
