@@ -97,7 +97,7 @@ async fn a_path_that_is_too_short_is_an_error_and_nothing_more() {
     let _daemon = Daemon::start(&bus);
     let client = bus.client().await;
     let uuid = "/_00000000_0000_4000_8000_000000000000";
-    for leaf in ["/x", "/_0", uuid, &format!("{uuid}_")] {
+    for leaf in ["/x", "/_0", uuid, &format!("{uuid}_a_")] {
         let path = format!("{TEST}/domainsnapshot{leaf}");
         for member in ["IsCurrent", "GetXMLDesc", "Revert"] {
             assert_eq!(refused(&client, &path, SNAPSHOT, member, &(0_u32,)).await, format!("{LIBVIRT}: Invalid UUID"));
