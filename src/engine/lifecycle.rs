@@ -35,7 +35,7 @@ impl State {
 impl Service {
     /// `virDomainDefineXML`.
     pub async fn define(&self, xml: &str) -> Result<DomainId> {
-        let text = self.inner.host.check_definition(xml)?;
+        let text = domain::root_text(&self.inner.host.check_definition(xml)?)?;
         let (id, name) = self.inner.identify(&text)?;
         if let Some(domain) = self.inner.find(id) {
             let _slot = domain.slot("define").await?;
@@ -65,7 +65,7 @@ impl Service {
     /// `virDomainCreateXML`: start a transient domain, or a persistent one from another definition.
     pub async fn create_xml(&self, xml: &str, flags: u32) -> Result<DomainId> {
         let flags = start_flags(flags, "qemuDomainCreateXML")?;
-        let text = self.inner.host.check_definition(xml)?;
+        let text = domain::root_text(&self.inner.host.check_definition(xml)?)?;
         let (id, name) = self.inner.identify(&text)?;
         let domain = match self.inner.find(id) {
             Some(domain) => domain,
@@ -237,7 +237,8 @@ impl Service {
             (Some(xml), _) | (None, Some(xml)) => xml,
             (None, None) => return Err(Error::internal(format!("domain '{}' has no definition", view.name))),
         };
-        if flags.contains(XmlFlags::SECURE) { Ok(text.to_string()) } else { edit::strip_secrets(text) }
+        let text = if flags.contains(XmlFlags::SECURE) { text.to_string() } else { edit::strip_secrets(text)? };
+        Ok(text + "\n")
     }
 }
 
