@@ -4,8 +4,8 @@
 //! Must not know: what a handler does.
 
 use super::call::{Call, Fault, Reply};
-use super::outbox::{Outbox, Outgoing};
 use super::mount::{Mount, Place, resolve};
+use super::outbox::{Outbox, Outgoing};
 use super::path::Object;
 use super::schema::{Interface, Method, Schema};
 use super::{connect, domain, introspect, properties, snapshot};
