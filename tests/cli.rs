@@ -1,6 +1,8 @@
 //! What `virsnap` makes of a command line, before it asks any service: actions with their flag
 //! words, the documents it writes, and the words in which it refuses (virsh 11.3's).
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::Command;
 use virsnap::cli::action::{
     Action, Document, DomainAct, DomainColumns, DomainList, Force, SnapshotAct, SnapshotForm, SnapshotList,
@@ -325,6 +327,20 @@ fn the_program_fails_with_1_and_one_error_line() {
     assert_eq!(err, expected);
     let (code, out, _) = virsnap(&["-q", "--bus", "nowhere", "list"]);
     assert_eq!((code, out.as_str()), (1, ""));
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure_but_a_full_disk_is() {
+    let into = |file: std::fs::File| {
+        let done = Command::new(env!("CARGO_BIN_EXE_virsnap")).arg("--help").stdout(file).output().unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let refused = "error: cannot write to standard output: No space left on device\n";
+    assert_eq!(into(full), (Some(1), refused.to_owned()));
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    drop(reader);
+    assert_eq!(into(writer.into()), (Some(0), String::new()));
 }
 
 #[test]
