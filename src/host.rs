@@ -5,7 +5,10 @@
 
 pub mod command;
 pub mod images;
+pub mod qcow2;
+pub mod node;
 pub mod qemu;
+pub mod save_image;
 #[allow(missing_docs)]
 pub mod sim;
 

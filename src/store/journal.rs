@@ -149,5 +149,5 @@ fn set_phase(db: &Transaction<'_>, op: OpId, phase: Phase) -> rusqlite::Result<(
 }
 
 fn set_settled(db: &Transaction<'_>, op: OpId, steps: usize) -> rusqlite::Result<()> {
-    one(db.execute("UPDATE ops SET settled = ? WHERE id = ?", params![number(steps), op.0])?)
+    one(db.execute("UPDATE ops SET settled = ?, phase = 'settling' WHERE id = ?", params![number(steps), op.0])?)
 }

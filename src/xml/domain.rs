@@ -89,6 +89,11 @@ impl DiskView {
     }
 }
 
+/// The definition alone: no declaration, no comments or blanks around it.
+pub fn root_text(xml: &str) -> Result<String> {
+    Ok(Document::parse(xml, &Limits::default())?.root().outer().to_owned())
+}
+
 /// What snapshots need to know of a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainView {

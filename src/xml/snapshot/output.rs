@@ -5,11 +5,8 @@ use super::disk;
 use crate::model::ids::DomainId;
 use crate::model::snapshot::{Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts};
 use crate::xml::edit::strip_secrets;
-use crate::xml::element::Document;
 use crate::xml::escape::{attribute, text};
 use crate::xml::indent;
-use crate::xml::scan::Limits;
-use std::borrow::Cow;
 
 /// What else is wanted in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,7 +62,7 @@ pub fn format_as(snapshot: &Snapshot, texts: &SnapshotTexts, output: Output) -> 
         out.push_str(&indent::embed(xml, 2));
         out.push('\n');
     };
-    let shown = |xml: &'_ str| if output.secure { xml.to_owned() } else { without_secrets(xml).into_owned() };
+    let shown = |xml: &str| if output.secure { xml.to_owned() } else { strip_secrets(xml).unwrap_or_default() };
     match (&texts.domain, output.domain) {
         (Some(domain), _) => nested(&shown(domain)),
         (None, Some(id)) => nested(&format!("<domain>\n  <uuid>{id}</uuid>\n</domain>")),
@@ -76,7 +73,7 @@ pub fn format_as(snapshot: &Snapshot, texts: &SnapshotTexts, output: Output) -> 
     }
     match &texts.cookie {
         // libvirt never writes it as one tag.
-        Some(cookie) if is_empty(cookie) => out.push_str("  <cookie>\n  </cookie>\n"),
+        Some(cookie) if cookie == "<cookie/>" => out.push_str("  <cookie>\n  </cookie>\n"),
         Some(cookie) => nested(cookie),
         None => {}
     }
@@ -96,17 +93,4 @@ fn disks(out: &mut String, list: &str, disks: &[SnapshotDisk]) {
         disk::write(out, disk);
     }
     out.push_str(&format!("  </{list}>\n"));
-}
-
-fn without_secrets(xml: &str) -> Cow<'_, str> {
-    // Only a text with a password is worth the parsing.
-    if !xml.contains("passwd") {
-        return Cow::Borrowed(xml);
-    }
-    strip_secrets(xml).map_or(Cow::Borrowed(xml), Cow::Owned)
-}
-
-fn is_empty(xml: &str) -> bool {
-    Document::parse(xml, &Limits::default())
-        .is_ok_and(|d| d.root().children().next().is_none() && d.root().string().trim().is_empty())
 }
