@@ -1,0 +1,7 @@
+//! End to end: real QEMUs, a real message bus, the real daemon. Each test has its own of all three,
+//! and reads the guest's own counters to know what became of its memory and its disks.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+mod harness;
+mod matrix;
