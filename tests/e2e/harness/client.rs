@@ -80,7 +80,7 @@ impl<T: fmt::Debug> Refused for Result<T, Failure> {
 }
 
 /// One connection to a bus.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Client {
     pub connection: zbus::Connection,
 }
@@ -134,7 +134,7 @@ impl Client {
 }
 
 /// `org.libvirt.Domain`.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Domain {
     pub client: Client,
     pub path: String,
@@ -225,7 +225,7 @@ impl Domain {
 }
 
 /// `org.libvirt.DomainSnapshot`.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     pub client: Client,
     pub path: String,
