@@ -16,16 +16,8 @@ use crate::plan::facts::{Capabilities, Facts};
 use crate::plan::steps::{Prepare, Settle, Start, SwitchDisk};
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
-use serde::{Deserialize, Serialize};
 
-/// What a prepare step wants remembered for its undo.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
-    /// `st_dev` of the file that was created.
-    pub device: u64,
-    /// `st_ino` of the file that was created.
-    pub inode: u64,
-}
+pub use crate::plan::steps::Note;
 
 /// How a commit can fail.
 #[derive(Debug)]

@@ -54,6 +54,9 @@ pub struct FileFact {
     pub kind: FileKind,
     /// Its header, for a readable file or device.
     pub header: Option<ImageHeader>,
+    /// Whether it is a complete save image (libvirt's header, magic `LibvirtQemudSave`).
+    #[serde(default)]
+    pub saved_memory: bool,
 }
 
 /// What was found at every path that the plan depends on.

@@ -164,6 +164,15 @@ pub enum Prepare {
     },
 }
 
+/// What a prepare step wants remembered for its undo.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// `st_dev` of the file that was created.
+    pub device: u64,
+    /// `st_ino` of the file that was created.
+    pub inode: u64,
+}
+
 /// The point of no return.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
