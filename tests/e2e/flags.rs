@@ -50,7 +50,11 @@ async fn reuse_ext_takes_the_overlays_that_the_caller_has_made() {
             let file = guest.path(&format!("counter-{n}.mine-{name}"));
             format!("<disk name='{target}' snapshot='external'><source file='{}'/></disk>", file.display())
         };
-        format!("<domainsnapshot><name>{name}</name><disks>{}{}</disks></domainsnapshot>", disk(0, "vda"), disk(1, "vdb"))
+        format!(
+            "<domainsnapshot><name>{name}</name><disks>{}{}</disks></domainsnapshot>",
+            disk(0, "vda"),
+            disk(1, "vdb")
+        )
     };
     for (name, state) in [("on", State::Running), ("off", State::Off)] {
         guest.enter(state).await;
@@ -66,9 +70,7 @@ async fn reuse_ext_takes_the_overlays_that_the_caller_has_made() {
         guest.assert_is_at(&truth).await;
     }
     // Overlays that are not there: refused, and nothing is made.
-    guest.domain.snapshot_create(&xml("missing"), flag::DISK_ONLY | flag::REUSE_EXT).await.refused(
-        "missing",
-    );
+    guest.domain.snapshot_create(&xml("missing"), flag::DISK_ONLY | flag::REUSE_EXT).await.refused("missing");
     assert!(!guest.path("counter-0.mine-missing").exists());
     assert_eq!(guest.domain.names().await, ["off", "on"]);
 }
@@ -205,9 +207,11 @@ async fn undefine_with_snapshots_needs_the_flag_and_keeps_the_images() {
     let guest = Guest::define(&daemon, Spec::disks(1)).await;
     guest.enter(State::Off).await;
     guest.take("one", Kind::Internal).await;
-    guest.domain.undefine(0).await.refused(
-        "Requested operation is not valid: cannot delete inactive domain with 1 snapshots",
-    );
+    guest
+        .domain
+        .undefine(0)
+        .await
+        .refused("Requested operation is not valid: cannot delete inactive domain with 1 snapshots");
     guest.domain.undefine(flag::SNAPSHOTS_METADATA).await.unwrap();
     guest.domain.state().await.refused("Domain not found");
     assert_eq!(image::tags(&guest.path("counter-0.qcow2")), ["one"]);

@@ -27,12 +27,7 @@ async fn a_domain_is_defined_started_stopped_and_undefined() {
     guest.domain.destroy().await.unwrap();
     assert_eq!(guest.state().await, State::Off);
     guest.domain.destroy().await.refused("Requested operation is not valid: domain is not running");
-    for wanted in [
-        event::STARTED_BOOTED,
-        event::SUSPENDED_PAUSED,
-        event::RESUMED_UNPAUSED,
-        event::STOPPED_DESTROYED,
-    ] {
+    for wanted in [event::STARTED_BOOTED, event::SUSPENDED_PAUSED, event::RESUMED_UNPAUSED, event::STOPPED_DESTROYED] {
         events.wait(wanted).await;
     }
     guest.domain.undefine(0).await.unwrap();

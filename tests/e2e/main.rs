@@ -3,5 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod bad_input;
+mod cli;
+mod crash;
+mod flags;
 mod harness;
+mod lifecycle;
 mod matrix;
+mod moving;
+mod restart;
+mod the_guest;

@@ -192,6 +192,11 @@ impl Domain {
         self.client.call(&self.path, "org.freedesktop.DBus.Properties", "Get", &(DOMAIN, name)).await
     }
 
+    pub async fn set_autostart(&self, on: bool) -> Result<(), Failure> {
+        let body = (DOMAIN, "Autostart", zbus::Variant::from(on));
+        self.client.call(&self.path, "org.freedesktop.DBus.Properties", "Set", &body).await
+    }
+
     pub async fn snapshot_create(&self, xml: &str, flags: u32) -> Result<Snapshot, Failure> {
         let path: OwnedObjectPath = self.call("SnapshotCreateXML", &(xml, flags)).await?;
         Ok(self.snapshot_at(path))

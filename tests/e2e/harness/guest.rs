@@ -145,12 +145,7 @@ impl Guest {
     /// The same guest through another client.
     pub async fn seen_by(&self, client: &Client) -> Self {
         let domain = client.lookup(&self.spec.name).await.unwrap();
-        Self {
-            domain,
-            spec: self.spec.clone(),
-            directory: self.directory.clone(),
-            originals: self.originals.clone(),
-        }
+        Self { domain, spec: self.spec.clone(), directory: self.directory.clone(), originals: self.originals.clone() }
     }
 
     pub async fn running(self) -> Self {

@@ -52,10 +52,7 @@ fn counter(line: &str) -> Option<Line> {
 }
 
 fn stamps(text: &str) -> Option<Vec<u32>> {
-    text.split(' ')
-        .enumerate()
-        .map(|(n, word)| hex(word.strip_prefix(&format!("D{n}="))?))
-        .collect()
+    text.split(' ').enumerate().map(|(n, word)| hex(word.strip_prefix(&format!("D{n}="))?)).collect()
 }
 
 fn hex(text: &str) -> Option<u32> {
