@@ -10,3 +10,4 @@ mod recover;
 mod report;
 pub mod service;
 mod snapshots;
+pub mod stats;

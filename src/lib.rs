@@ -1,5 +1,7 @@
 //! virsnap: libvirt-style snapshots for virtual machines on plain QEMU and on Xen, without libvirt.
 
+pub mod config;
+pub mod dbus;
 pub mod engine;
 pub mod error;
 pub mod host;

@@ -3,6 +3,7 @@
 
 pub mod align;
 pub mod create;
+pub mod definition;
 pub mod delete;
 pub mod facts;
 pub mod graph;

@@ -3,11 +3,11 @@
 use super::service::{Progress, View};
 use crate::error::{Code, Error, Result};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
-use crate::model::ids::{DiskTarget, DomainId, Image, Instance, SnapshotName};
+use crate::model::ids::{DiskTarget, DomainId, Image, Instance};
 use crate::model::tree::Tree;
 use crate::plan::steps::{Change, CurrentChange, LiveChange};
 use crate::store::{DomainRow, LiveRow};
-use crate::xml::domain;
+use crate::xml::{domain, edit};
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -162,10 +162,6 @@ impl State {
         }
         Ok(out)
     }
-
-    pub(super) fn snapshot_exists(&self, name: &SnapshotName) -> bool {
-        self.tree.get(name).is_some()
-    }
 }
 
 fn view_of(state: &State) -> View {
@@ -181,7 +177,7 @@ fn view_of(state: &State) -> View {
         run: state.run,
         running: live.map(|l| (l.instance, l.number)),
         inactive_xml: inactive.map(Arc::from),
-        live_xml: live.map(|l| Arc::from(domain::live_view(&l.xml, l.number, &state.runtime))),
+        live_xml: live.map(|l| Arc::from(edit::live_view(&l.xml, l.number, &state.runtime))),
         tree: Arc::clone(&state.tree),
     }
 }

@@ -10,7 +10,7 @@ use crate::model::ids::{DomainId, Instance};
 use crate::model::tree::Tree;
 use crate::plan::steps::{MemorySource, Start};
 use crate::store::{DomainRow, LiveRow};
-use crate::xml::domain;
+use crate::xml::{domain, edit};
 use std::sync::Arc;
 use tracing::warn;
 
@@ -237,7 +237,7 @@ impl Service {
             (Some(xml), _) | (None, Some(xml)) => xml,
             (None, None) => return Err(Error::internal(format!("domain '{}' has no definition", view.name))),
         };
-        if flags.contains(XmlFlags::SECURE) { Ok(text.to_string()) } else { domain::strip_secrets(text) }
+        if flags.contains(XmlFlags::SECURE) { Ok(text.to_string()) } else { edit::strip_secrets(text) }
     }
 }
 

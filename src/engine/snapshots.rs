@@ -14,6 +14,7 @@ use crate::plan::redefine::{self, RedefineRequest};
 use crate::plan::refusal::Refusal;
 use crate::plan::revert::{self, RevertRequest};
 use crate::xml;
+use crate::xml::scan::Limits;
 use crate::xml::snapshot::Form;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeSet, HashSet};
@@ -45,7 +46,7 @@ impl Service {
             now: (self.inner.clock)(),
             flags,
         };
-        let doc = xml::snapshot::parse(xml, request.form())?;
+        let doc = xml::snapshot::parse(xml, request.form(), &Limits::default())?;
         let draft = create::draft(&request, doc)?;
         let facts = self.inner.host.look(&draft.paths()).await?;
         let planned = create::plan(&request, draft, &facts, self.inner.host.capabilities())?;
@@ -55,7 +56,7 @@ impl Service {
     }
 
     async fn redefine(&self, domain: &Arc<Domain>, xml: &str, flags: CreateFlags) -> Result<SnapshotName> {
-        let doc = xml::snapshot::parse(xml, Form::Redefine)?;
+        let doc = xml::snapshot::parse(xml, Form::Redefine, &Limits::default())?;
         let _slot = domain.slot("snapshot redefine").await?;
         self.inner.finish_open_ops(domain).await?;
         let state = domain.state();

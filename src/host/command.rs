@@ -1,1 +1,134 @@
-//! (being written)
+//! Child programs: never through a shell, always in the C locale, their output captured.
+//!
+//! Must not know: which programs there are.
+
+use crate::error::{Code, Error, Result};
+use std::ffi::{OsStr, OsString};
+use std::process::Stdio;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+/// The most that is kept of a child's output, each of stdout and stderr.
+const MAX_OUTPUT: usize = 16 << 20;
+
+/// A program and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    program: OsString,
+    args: Vec<OsString>,
+}
+
+impl Child {
+    /// A call of `program`, found in `PATH` unless it is a path.
+    #[must_use]
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self { program: program.as_ref().to_owned(), args: Vec::new() }
+    }
+
+    /// With one more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// With more arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// The call as an error message shows it.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let words = std::iter::once(&self.program).chain(&self.args);
+        words.map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Run it to its end and return what it wrote to stdout. A status other than 0 is libvirt's
+    /// `Child process (…) unexpected exit status N: <stderr>`.
+    pub async fn run(&self) -> Result<Vec<u8>> {
+        self.run_watched(|_| ()).await
+    }
+
+    /// The same; `watch` sees each piece of stdout as it comes, for progress.
+    pub async fn run_watched(&self, mut watch: impl FnMut(&[u8]) + Send) -> Result<Vec<u8>> {
+        let mut child = Command::new(&self.program)
+            .args(&self.args)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotFound => {
+                    Error::system(format!("Cannot find '{}' in path", self.program.to_string_lossy()), &e)
+                }
+                _ => Error::system(format!("cannot execute binary {}", self.program.to_string_lossy()), &e),
+            })?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let mut nothing = |_: &[u8]| ();
+        let (out, err, status) =
+            tokio::join!(capture(stdout, &mut watch), capture(stderr, &mut nothing), child.wait());
+        let status = status.map_err(|e| Error::system("unable to wait for process", &e))?;
+        if status.success() {
+            return Ok(out);
+        }
+        // libvirt's words of the status (`virProcessTranslateStatus`).
+        let said = String::from_utf8_lossy(&err);
+        let status = match (status.code(), std::os::unix::process::ExitStatusExt::signal(&status)) {
+            (Some(code), _) => format!("exit status {code}"),
+            (None, Some(signal)) => format!("fatal signal {signal}"),
+            (None, None) => "status".to_owned(),
+        };
+        Err(Error::new(
+            Code::Internal,
+            format!("Child process ({}) unexpected {status}: {}", self.line(), said.trim_end()),
+        ))
+    }
+}
+
+async fn capture(pipe: Option<impl AsyncRead + Unpin>, watch: &mut (impl FnMut(&[u8]) + Send)) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let Some(mut pipe) = pipe else { return kept };
+    let mut chunk = [0u8; 4096];
+    while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
+        let piece = &chunk[..count];
+        watch(piece);
+        let room = MAX_OUTPUT.saturating_sub(kept.len());
+        kept.extend_from_slice(&piece[..count.min(room)]);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failing_child_is_reported_as_libvirt_does() {
+        let child = Child::new("sh").args(["-c", "echo \"$LC_ALL\"; echo no >&2; exit 3"]);
+        assert_eq!(
+            child.run().await.unwrap_err().to_string(),
+            "internal error: Child process (sh -c echo \"$LC_ALL\"; echo no >&2; exit 3) unexpected exit status 3: no"
+        );
+        let child = Child::new("sh").args(["-c", "kill -9 $$"]);
+        assert!(child.run().await.unwrap_err().to_string().contains("unexpected fatal signal 9"));
+    }
+
+    #[tokio::test]
+    async fn a_child_runs_in_the_c_locale_and_without_a_shell() {
+        let out = Child::new("printenv").arg("LC_ALL").run().await.unwrap();
+        assert_eq!(out, b"C\n");
+        let out = Child::new("printf").args(["%s", "$(id) ; a b"]).run().await.unwrap();
+        assert_eq!(out, b"$(id) ; a b");
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_named() {
+        let error = Child::new("virsnap-no-such-program").run().await.unwrap_err();
+        assert_eq!(error.to_string(), "Cannot find 'virsnap-no-such-program' in path: No such file or directory");
+    }
+}

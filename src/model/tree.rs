@@ -133,7 +133,8 @@ impl Tree {
     #[must_use]
     pub fn descendants(&self, of: Option<&SnapshotName>) -> Vec<SnapshotName> {
         let mut out = Vec::new();
-        let mut stack: Vec<&SnapshotName> = self.children.get(&of.cloned()).map(|c| c.iter().collect()).unwrap_or_default();
+        let mut stack: Vec<&SnapshotName> =
+            self.children.get(&of.cloned()).map(|c| c.iter().collect()).unwrap_or_default();
         while let Some(name) = stack.pop() {
             out.push(name.clone());
             if let Some(children) = self.children.get(&Some(name.clone())) {
@@ -153,7 +154,8 @@ impl Tree {
     fn passes(&self, name: &SnapshotName, flags: ListFlags) -> bool {
         let Some(s) = self.by_name.get(name) else { return false };
         let group = |members: &[(ListFlags, bool)]| {
-            members.iter().all(|(f, _)| !flags.contains(*f)) || members.iter().any(|(f, hit)| flags.contains(*f) && *hit)
+            members.iter().all(|(f, _)| !flags.contains(*f))
+                || members.iter().any(|(f, hit)| flags.contains(*f) && *hit)
         };
         let leaf = self.is_leaf(name);
         let inactive = s.state == SnapshotState::Shutoff;
@@ -161,7 +163,11 @@ impl Tree {
         let external = s.is_external();
         group(&[(ListFlags::LEAVES, leaf), (ListFlags::NO_LEAVES, !leaf)])
             && group(&[(ListFlags::METADATA, true), (ListFlags::NO_METADATA, false)])
-            && group(&[(ListFlags::INACTIVE, inactive), (ListFlags::DISK_ONLY, disk_only), (ListFlags::ACTIVE, !inactive && !disk_only)])
+            && group(&[
+                (ListFlags::INACTIVE, inactive),
+                (ListFlags::DISK_ONLY, disk_only),
+                (ListFlags::ACTIVE, !inactive && !disk_only),
+            ])
             && group(&[(ListFlags::INTERNAL, !external), (ListFlags::EXTERNAL, external)])
     }
 }

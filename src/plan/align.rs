@@ -4,7 +4,7 @@
 use super::facts::{Facts, FileKind};
 use super::refusal::Refusal;
 use crate::model::snapshot::{Location, SnapshotDisk, SourceType};
-use crate::xml::domain::{DiskView, DomainView};
+use crate::xml::domain::DomainView;
 use camino::{Utf8Path, Utf8PathBuf};
 
 /// How disks that say nothing are treated.
@@ -25,12 +25,6 @@ impl Mode {
     }
 }
 
-/// What a disk of the domain does when nobody says anything: its `snapshot=`, or `no` if it cannot be written to.
-#[must_use]
-pub fn own_location(disk: &DiskView) -> Option<Location> {
-    disk.snapshot.or(disk.readonly.then_some(Location::No))
-}
-
 /// One entry per disk of the domain, in its order, each with a location.
 pub fn align(listed: Vec<SnapshotDisk>, domain: &DomainView, mode: Mode) -> Result<Vec<SnapshotDisk>, Refusal> {
     if listed.len() > domain.disks.len() {
@@ -39,7 +33,7 @@ pub fn align(listed: Vec<SnapshotDisk>, domain: &DomainView, mode: Mode) -> Resu
     let mut by_disk: Vec<Option<SnapshotDisk>> = vec![None; domain.disks.len()];
     for mut disk in listed {
         let at = find(domain, &disk.name).ok_or_else(|| Refusal::NoDisk(disk.name.clone()))?;
-        let own = own_location(&domain.disks[at]);
+        let own = domain.disks[at].default_location();
         if by_disk[at].is_some() {
             return Err(Refusal::DiskTwice(disk.name));
         }
@@ -67,8 +61,8 @@ pub fn align(listed: Vec<SnapshotDisk>, domain: &DomainView, mode: Mode) -> Resu
         .map(|(listed, own)| {
             listed.unwrap_or_else(|| {
                 let mut disk = SnapshotDisk::named(&own.target);
-                let location = own_location(own).unwrap_or(mode.default_location());
-                disk.location = Some(if own.is_empty() { Location::No } else { location });
+                let location = own.default_location().unwrap_or(mode.default_location());
+                disk.location = Some(if !own.has_source { Location::No } else { location });
                 disk
             })
         })

@@ -10,6 +10,7 @@
 //! - a name is at most [`MAX_NAME`] bytes, checked before anything is done (K14).
 
 use super::align::{self, Mode};
+use super::definition::{replace_image, set_image};
 use super::facts::{Capabilities, Facts, FileKind};
 use super::refusal::Refusal;
 use super::steps::{
@@ -24,7 +25,8 @@ use crate::model::snapshot::{
     FrozenDisk, Location, Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts, SourceType,
 };
 use crate::model::tree::Tree;
-use crate::xml::domain::{self, DiskDevice, DiskView, DomainView};
+use crate::xml::domain::{self, Device, DiskView, DomainView};
+use crate::xml::edit;
 use crate::xml::snapshot::{Form, SnapshotDoc};
 use camino::Utf8PathBuf;
 
@@ -254,7 +256,7 @@ pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts, caps: Capa
             return Err(Refusal::TagExists(tag).into());
         }
     }
-    let change = change(request, &snapshot, &switches, metadata)?;
+    let change = change(request, &snapshot, &switches, metadata, facts)?;
     let halt = flags.contains(CreateFlags::HALT);
     let manual = snapshot.disks.iter().any(|d| d.location == Some(Location::Manual));
     let running = request.state == DomainState::Running;
@@ -334,6 +336,11 @@ pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts, caps: Capa
     })
 }
 
+/// A file or block device of this machine.
+fn is_local(disk: &DiskView) -> bool {
+    matches!(disk.source_type.as_str(), "file" | "block")
+}
+
 fn reserve(path: &Utf8PathBuf, facts: &Facts) -> Prepare {
     let existing = match facts.kind(path) {
         FileKind::File(0) => Existing::AdoptEmpty,
@@ -347,7 +354,7 @@ fn internal_images(snapshot: &Snapshot, view: &DomainView) -> Vec<Image> {
         .disks
         .iter()
         .zip(&view.disks)
-        .filter(|(d, own)| d.location == Some(Location::Internal) && own.device == DiskDevice::Disk)
+        .filter(|(d, own)| d.location == Some(Location::Internal) && own.device == Device::Disk)
         .filter_map(|(_, own)| own.image())
         .collect()
 }
@@ -373,20 +380,18 @@ fn change(
     snapshot: &Snapshot,
     switches: &[SwitchDisk],
     metadata: bool,
+    facts: &Facts,
 ) -> Result<Change> {
     let mut change = Change::default();
     let mut live = request.live_xml.map(str::to_owned);
     let mut inactive = request.inactive_xml.map(str::to_owned);
     for s in switches {
         if let Some(xml) = &live {
-            live = Some(domain::set_disk_source(xml, s.target.as_str(), &s.overlay)?);
+            live = Some(set_image(xml, s.target.as_str(), &s.overlay, facts)?);
         }
         if let Some(xml) = &inactive {
             // The persistent definition moves along only where it names the same image.
-            let same = domain::view(xml)?.disk(s.target.as_str()).and_then(DiskView::image).as_ref() == Some(&s.old);
-            if same {
-                inactive = Some(domain::set_disk_source(xml, s.target.as_str(), &s.overlay)?);
-            }
+            inactive = Some(replace_image(xml, s.target.as_str(), &s.old, &s.overlay, facts)?);
         }
     }
     if !switches.is_empty() {
@@ -410,7 +415,7 @@ fn change(
         change.put.push(PutSnapshot { snapshot: old, texts: None });
     }
     let inactive_domain = match (request.live_xml, request.inactive_xml) {
-        (Some(_), Some(xml)) => Some(domain::rename_root(xml, "inactiveDomain")?),
+        (Some(_), Some(xml)) => Some(edit::rename_root(xml, "inactiveDomain")?),
         _ => None,
     };
     let texts = SnapshotTexts { domain: Some(request.xml()?.to_owned()), inactive_domain, cookie: None };
@@ -441,7 +446,7 @@ fn check_internal(active: bool, disk_only: bool, disk: &SnapshotDisk, own: &Disk
     if active && disk_only {
         return Err(Refusal::ActiveInternalDiskOnly(disk.name.clone()));
     }
-    if !active && !own.is_local() {
+    if !active && !is_local(own) {
         return Err(Refusal::InternalInactiveSource(own.source_type.clone()));
     }
     if own.transient {
@@ -472,20 +477,20 @@ fn check_external(
         return Err(Refusal::CacheNeedsQcow2);
     }
     if request.active() {
-        if own.device == DiskDevice::Lun {
+        if own.device == Device::Lun {
             return Err(Refusal::Lun);
         }
-        if own.bus.as_deref() == Some("sd") {
+        if own.bus == "sd" {
             return Err(Refusal::BusNotSupported("sd".to_owned()));
         }
         if own.transient {
             return Err(Refusal::TransientDisk(name()));
         }
-        if !own.is_local() || disk.source_type == SourceType::Network {
+        if !is_local(own) || disk.source_type == SourceType::Network {
             return Err(Refusal::ExternalActiveSource(own.source_type.clone()));
         }
     } else {
-        if !own.is_local() {
+        if !is_local(own) {
             return Err(Refusal::ExternalInactiveSource(own.source_type.clone()));
         }
         if disk.source_type == SourceType::Network {
@@ -528,7 +533,7 @@ fn check_set(snapshot: &Snapshot, view: &DomainView) -> Result<(), Refusal> {
         .disks
         .iter()
         .zip(&view.disks)
-        .any(|(d, own)| d.location == Some(Location::No) && !own.is_empty() && !own.readonly);
+        .any(|(d, own)| d.location == Some(Location::No) && own.has_source && !own.readonly);
     let no_memory = matches!(snapshot.memory, Memory::No | Memory::Default);
     if internal == 0 && external == 0 && no_memory {
         return Err(Refusal::Nothing);

@@ -18,6 +18,7 @@
 //! The mark `<snapshotDeleteInProgress/>` is on the snapshot that is being deleted, whose frozen
 //! image is being overwritten (K5), and a revert to it is refused.
 
+use super::definition::replace_image;
 use super::facts::Facts;
 use super::graph::{Graph, overlay_image};
 use super::refusal::Refusal;
@@ -29,7 +30,6 @@ use crate::model::domain::DomainState;
 use crate::model::flags::{self, DeleteFlags};
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
 use crate::model::snapshot::{Memory, Snapshot, SnapshotTexts};
-use crate::xml::domain;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 
@@ -142,7 +142,7 @@ enum Fate {
 pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
     let gone = snapshot(request)?;
     let graph = &request.graph;
-    let mut edit = Edit::new(request, forget(graph.tree, request.name))?;
+    let mut edit = Edit::new(request, forget(graph.tree, request.name), facts);
     let mut work = Vec::new();
     let mut pivots = Vec::new();
     let mut unlink: Vec<Utf8PathBuf> = Vec::new();
@@ -313,25 +313,27 @@ fn assemble(
 struct Edit<'r, 'a> {
     request: &'r DeleteRequest<'a>,
     change: Change,
+    facts: &'r Facts,
     live: Option<String>,
     inactive: Option<String>,
     texts: BTreeMap<SnapshotName, (Snapshot, SnapshotTexts)>,
 }
 
 impl<'r, 'a> Edit<'r, 'a> {
-    fn new(request: &'r DeleteRequest<'a>, change: Change) -> Result<Self> {
-        Ok(Self {
+    fn new(request: &'r DeleteRequest<'a>, change: Change, facts: &'r Facts) -> Self {
+        Self {
             request,
             change,
             live: request.live_xml.map(str::to_owned),
             inactive: request.inactive_xml.map(str::to_owned),
             texts: BTreeMap::new(),
-        })
+            facts,
+        }
     }
 
     fn replace(&mut self, target: &DiskTarget, old: &Image, new: &Image) -> Result<()> {
         for xml in [&mut self.live, &mut self.inactive].into_iter().flatten() {
-            replace_in(xml, target, old, new)?;
+            *xml = replace_image(xml, target.as_str(), old, new, self.facts)?;
         }
         for s in self.request.graph.tree.iter() {
             let frozen_here = s.frozen_image(target.as_str()).is_some_and(|i| i.path == old.path);
@@ -349,7 +351,7 @@ impl<'r, 'a> Edit<'r, 'a> {
                     f.image = Some(new.clone());
                 }
                 for xml in [&mut texts.domain, &mut texts.inactive_domain].into_iter().flatten() {
-                    replace_in(xml, target, old, new)?;
+                    *xml = replace_image(xml, target.as_str(), old, new, self.facts)?;
                 }
             }
         }
@@ -369,12 +371,4 @@ impl<'r, 'a> Edit<'r, 'a> {
         self.change.owned = unlinked.iter().map(|p| (p.clone(), false)).collect();
         self.change
     }
-}
-
-fn replace_in(xml: &mut String, target: &DiskTarget, old: &Image, new: &Image) -> Result<()> {
-    let names_old = domain::view(xml)?.disk(target.as_str()).and_then(|d| d.source.clone()).as_ref() == Some(&old.path);
-    if names_old {
-        *xml = domain::set_disk_source(xml, target.as_str(), new)?;
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeSet;
 
 /// The images of one domain.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Graph<'a> {
     /// The snapshots.
     pub tree: &'a Tree,

@@ -10,6 +10,7 @@
 //! beneath an external one is refused (K9).
 
 use super::align::overlay_path;
+use super::definition::{replace_image, set_image};
 use super::facts::{Facts, FileKind};
 use super::graph::Graph;
 use super::refusal::Refusal;
@@ -22,6 +23,7 @@ use crate::model::flags::{self, RevertFlags};
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
 use crate::model::snapshot::{Location, Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts, SourceType};
 use crate::xml::domain::{self, DomainView};
+use crate::xml::edit;
 use camino::Utf8PathBuf;
 
 /// How many names are tried for one overlay.
@@ -103,14 +105,14 @@ pub fn draft<'a>(request: &RevertRequest<'a>) -> Result<Draft<'a>> {
     if let Some(disk) = target.disks.iter().find(|d| d.delete_in_progress) {
         return Err(Refusal::HalfDeleted(disk.name.clone()).into());
     }
-    let domain_xml = domain::set_name(recorded, request.domain_name)?;
+    let domain_xml = edit::set_name(recorded, request.domain_name)?;
     let inactive_xml = match &request.texts.inactive_domain {
-        Some(xml) => domain::set_name(&domain::rename_root(xml, "domain")?, request.domain_name)?,
+        Some(xml) => edit::set_name(&edit::rename_root(xml, "domain")?, request.domain_name)?,
         None => domain_xml.clone(),
     };
     let view = domain::view(&domain_xml)?;
     if target.is_external() {
-        if let Some(disk) = view.disks.iter().find(|d| !d.is_empty() && !d.readonly && d.source_type != "file") {
+        if let Some(disk) = view.disks.iter().find(|d| d.has_source && !d.readonly && d.source_type != "file") {
             return Err(Refusal::RevertNeedsFiles(disk.target.clone()).into());
         }
     }
@@ -156,15 +158,15 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
         check_tags(request, target, facts)?;
     }
     for f in &fresh {
-        domain_xml = domain::set_disk_source(&domain_xml, f.target.as_str(), &f.overlay)?;
-        inactive_xml = replace_same(&inactive_xml, &f.target, &f.base, &f.overlay)?;
+        domain_xml = set_image(&domain_xml, f.target.as_str(), &f.overlay, facts)?;
+        inactive_xml = replace_image(&inactive_xml, f.target.as_str(), &f.base, &f.overlay, facts)?;
     }
     for disk in target.disks.iter().filter(|d| target.is_external() && d.location == Some(Location::No)) {
         let now = graph.current.iter().find(|(t, _)| t.as_str() == disk.name).map(|(_, i)| i);
         let then = target.frozen_image(&disk.name);
         if let (Some(now), Some(then)) = (now, then) {
-            domain_xml = domain::set_disk_source(&domain_xml, &disk.name, now)?;
-            inactive_xml = replace_same(&inactive_xml, &disk.target(), then, now)?;
+            domain_xml = set_image(&domain_xml, &disk.name, now, facts)?;
+            inactive_xml = replace_image(&inactive_xml, &disk.name, then, now, facts)?;
         }
     }
     let memory = match &target.memory {
@@ -227,12 +229,6 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
     })
 }
 
-/// The persistent definition follows where it named the same image.
-fn replace_same(xml: &str, target: &DiskTarget, then: &Image, new: &Image) -> Result<String> {
-    let names_it = domain::view(xml)?.disk(target.as_str()).and_then(|d| d.source.clone()).as_ref() == Some(&then.path);
-    if names_it { domain::set_disk_source(xml, target.as_str(), new) } else { Ok(xml.to_owned()) }
-}
-
 fn fresh_overlays(
     request: &RevertRequest<'_>,
     target: &Snapshot,
@@ -240,7 +236,7 @@ fn fresh_overlays(
     facts: &Facts,
 ) -> Result<Vec<Fresh>, Refusal> {
     let mut out: Vec<Fresh> = Vec::new();
-    for disk in view.disks.iter().filter(|d| !d.is_empty() && !d.readonly) {
+    for disk in view.disks.iter().filter(|d| d.has_source && !d.readonly) {
         let excluded = target.disks.iter().any(|d| d.name == disk.target && d.location == Some(Location::No));
         let (Some(base), false) = (disk.image(), excluded) else { continue };
         if !matches!(facts.kind(&base.path), FileKind::File(_)) {

@@ -1,0 +1,98 @@
+//! Running QEMU processes: what we know of each, and the register of all.
+//!
+//! Must not know: operations and plans.
+
+use super::qmp::Monitor;
+use crate::model::ids::{DiskTarget, DomainId, Instance};
+use camino::Utf8PathBuf;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+/// One disk of a running guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningDisk {
+    /// Its target.
+    pub target: DiskTarget,
+    /// The device's id, as in `-device …,id=`: the last parts of `qdev` in `query-block` name it
+    /// (`/machine/peripheral/<device>` or `/machine/peripheral/<device>/virtio-backend`).
+    pub device: String,
+    /// Options that every blockdev node of this disk shares (`cache`, `discard`, …): merge them
+    /// into the arguments of `blockdev-add`.
+    pub options: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A QEMU that runs.
+#[derive(Debug)]
+pub struct RunningQemu {
+    /// Whose.
+    pub domain: DomainId,
+    /// Of which start.
+    pub instance: Instance,
+    /// Its QMP connection.
+    pub monitor: Arc<Monitor>,
+    /// The process.
+    pub pid: u32,
+    /// Its runtime directory.
+    pub dir: Utf8PathBuf,
+    /// Its disks that have a medium, in the definition's order.
+    pub disks: Vec<RunningDisk>,
+    pub(super) own: Arc<OwnCommands>,
+}
+
+/// What the event task must know to tell our doing from others'.
+#[derive(Debug)]
+pub(super) struct OwnCommands {
+    /// How many [`OwnPause`] guards live, or have ended without all their events being read.
+    pub(super) pauses: AtomicU32,
+    /// We are ending it: its end is no news.
+    pub(super) killing: AtomicBool,
+    /// Ends of guards, for the event task.
+    pub(super) ended: mpsc::UnboundedSender<()>,
+}
+
+/// While this lives, STOP and RESUME events of this QEMU are taken for our own doing. It may be
+/// dropped as soon as the command's reply is there: events that came before it still count.
+#[derive(Debug)]
+#[must_use = "events are ours only while the guard lives"]
+pub struct OwnPause(Arc<OwnCommands>);
+
+impl Drop for OwnPause {
+    fn drop(&mut self) {
+        // The event task counts down, once it has read what came until now. Without the task
+        // nobody listens to the count either.
+        let _ = self.0.ended.send(());
+    }
+}
+
+impl RunningQemu {
+    /// Announce that what stops or resumes the CPUs from now on is our own doing.
+    pub fn own_pause(&self) -> OwnPause {
+        self.own.pauses.fetch_add(1, Ordering::SeqCst);
+        OwnPause(Arc::clone(&self.own))
+    }
+    /// The disk `target`.
+    #[must_use]
+    pub fn disk(&self, target: &DiskTarget) -> Option<&RunningDisk> {
+        self.disks.iter().find(|d| d.target == *target)
+    }
+}
+
+/// Every QEMU that this daemon is connected to.
+#[derive(Debug, Default)]
+pub struct Registry(Mutex<HashMap<Instance, Arc<RunningQemu>>>);
+
+impl Registry {
+    /// The running QEMU of that start; `None` if it is gone.
+    #[must_use]
+    pub fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&instance).cloned()
+    }
+    pub(super) fn insert(&self, qemu: Arc<RunningQemu>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(qemu.instance, qemu);
+    }
+    pub(super) fn remove(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&instance)
+    }
+}
