@@ -81,7 +81,7 @@ impl Daemon {
         let mut command = Command::new(PROGRAM);
         command
             .args(["--bus", &self.bus.address])
-            .args(["--driver", "qemu", "--driver", "test"])
+            .args(["--driver", "qemu"])
             .arg("--state-dir")
             .arg(self.state_directory())
             .arg("--runtime-dir")
