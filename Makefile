@@ -22,7 +22,7 @@ demo:
 test:
 	@bash tests/setup.sh
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --locked --all-targets --no-fail-fast && $(CARGO) test --locked --doc; \
+		$(CARGO) nextest run --locked --no-fail-fast && $(CARGO) test --locked --doc; \
 	else \
 		$(CARGO) test --locked --no-fail-fast; \
 	fi

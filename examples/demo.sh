@@ -107,7 +107,8 @@ guest_says tail
 say "A full-system snapshot of the running guest: memory and both disks, of one instant"
 virsnap snapshot-create-as demo live "before the update" --memspec "file=$dir/images/live.mem"
 live=$(memory tail)
-grep -a -i -o -E 'paused for [0-9.]+ ?[mµu]?s[^,;]*' "$dir/log" | tail -n 1 | sed "s/^/${dim}log: the guest was /; s/\$/$plain/" || true
+pause=$(sed -n 's/.*pause_ms=\([0-9.]*\).*/\1/p' "$dir/log" | tail -n 1)
+[ -z "$pause" ] || echo "${dim}log: the guest stood still for $pause ms$plain"
 counts_on
 guest_says tail
 

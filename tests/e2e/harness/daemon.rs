@@ -20,6 +20,7 @@ pub struct Daemon {
     directory: TempDir,
     /// Where its guests keep their files; another daemon's directory if images are shared.
     images: PathBuf,
+    level: String,
     extra: Vec<String>,
 }
 
@@ -28,8 +29,17 @@ impl Daemon {
         Self::start_with(&[]).await
     }
 
+    /// Saying only what matters, for measurements.
+    pub async fn start_quiet() -> Self {
+        Self::build(&[], "virsnap=info,virsnapd=info").await
+    }
+
     /// With more words on the command line.
     pub async fn start_with(extra: &[&str]) -> Self {
+        Self::build(extra, "virsnap=debug,virsnapd=debug").await
+    }
+
+    async fn build(extra: &[&str], level: &str) -> Self {
         // Unix socket paths are short: 107 bytes.
         let directory = tempfile::Builder::new().prefix("vs").tempdir_in("/tmp").unwrap();
         let images = directory.path().join("images");
@@ -43,6 +53,7 @@ impl Daemon {
             log: directory.path().join("log"),
             directory,
             images,
+            level: std::env::var("VIRSNAP_TEST_LOG").unwrap_or_else(|_| level.to_owned()),
             extra: extra.iter().map(|&s| s.to_owned()).collect(),
         };
         daemon.spawn().await;
@@ -96,8 +107,7 @@ impl Daemon {
         assert!(self.child.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let mut command = self.command();
-        let level = std::env::var("VIRSNAP_TEST_LOG").unwrap_or_else(|_| "virsnap=debug,virsnapd=debug".into());
-        command.env("RUST_LOG", level).stdout(log.try_clone().unwrap()).stderr(log);
+        command.env("VIRSNAP_LOG", &self.level).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
         eventually("virsnapd serves", || async {
             if let Some(status) = self.child.as_ref().and_then(|c| exited(c.id())) {
