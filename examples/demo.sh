@@ -66,7 +66,7 @@ dbus-daemon --config-file="$dir/bus.conf" --nofork --nopidfile &
 bus_pid=$!
 for _ in $(seq 100); do [ -S "$dir/bus" ] && break || sleep 0.05; done
 
-"$bin/virsnapd" --bus "$address" --state-dir "$dir/state" --runtime-dir "$dir/run" >"$dir/ready" 2>"$dir/log" &
+NO_COLOR=1 "$bin/virsnapd" --bus "$address" --state-dir "$dir/state" --runtime-dir "$dir/run" >"$dir/ready" 2>"$dir/log" &
 daemon_pid=$!
 for _ in $(seq 200); do [ -s "$dir/ready" ] && break || sleep 0.05; done
 [ -s "$dir/ready" ] || fail "virsnapd does not start"

@@ -107,7 +107,7 @@ impl Daemon {
         assert!(self.child.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let mut command = self.command();
-        command.env("VIRSNAP_LOG", &self.level).stdout(log.try_clone().unwrap()).stderr(log);
+        command.env("NO_COLOR", "1").env("VIRSNAP_LOG", &self.level).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
         eventually("virsnapd serves", || async {
             if let Some(status) = self.child.as_ref().and_then(|c| exited(c.id())) {
