@@ -294,7 +294,7 @@ mod tests {
         for (text, error) in [
             ("bus = 'system'\nbusname = 'x'\n", "f:2:1: unknown field `busname`"),
             ("\n\nstate-dir = 5\n", "f:3:13: invalid type: integer `5`"),
-            ("driver = ['vbox']\n", "f:1:11: unknown driver 'vbox': it is qemu, xen or test"),
+            ("driver = ['vbox']\n", "f:1:10: unknown driver 'vbox': it is qemu, xen or test"),
             ("bus = 'sytem'\n", "f:1:7: 'sytem' is neither 'system' nor 'session' nor the address of a bus"),
             ("bus = \n", "f:1:7: "),
         ] {

@@ -23,6 +23,7 @@ mod call;
 mod connect;
 mod domain;
 mod introspect;
+mod mount;
 mod outbox;
 mod path;
 mod properties;
@@ -32,5 +33,5 @@ mod signals;
 mod snapshot;
 mod typed_params;
 
-pub use path::Mount;
+pub use mount::Mount;
 pub use router::Server;

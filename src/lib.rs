@@ -61,6 +61,7 @@
 //!   answers introspection, signatures and what is not supported.
 //! - Snapshots that cannot be merged away keep their base as a link of the chain instead of being refused.
 
+pub mod cli;
 pub mod config;
 pub mod dbus;
 pub mod engine;

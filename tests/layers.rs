@@ -40,7 +40,9 @@ fn named(text: &str) -> Vec<(usize, String)> {
             };
             for name in names {
                 let layer: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                out.push((number + 1, layer));
+                if !layer.is_empty() {
+                    out.push((number + 1, layer));
+                }
             }
         }
     }

@@ -4,13 +4,18 @@ use anyhow::{Context, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Parser;
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use virsnap::config::{Bus, Config, Driver, Settings, Surroundings};
 use virsnap::dbus::{Mount, Server};
 use virsnap::engine::service::Service;
+use virsnap::host::Host;
+use virsnap::host::sim::{SimHost, World};
+use virsnap::store::Store;
 use zbus::connection::Builder;
 use zbus::fdo::RequestNameFlags;
 
@@ -96,10 +101,17 @@ fn main() -> ExitCode {
 async fn serve(config: &Config) -> anyhow::Result<()> {
     // Asked for first, so that no signal kills us half way.
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut mounts = Vec::new();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.runtime_dir)
+        .with_context(|| format!("cannot make '{}'", config.runtime_dir))?;
+    let mut drivers = Drivers { config, store: None };
+    let mut services = Vec::new();
     for driver in &config.drivers {
-        mounts.push(Mount::new(driver.object(), open(*driver, config).await?));
+        services.push((*driver, Arc::new(drivers.open(*driver).await?)));
     }
+    let mounts = services.iter().map(|(driver, service)| Mount::new(driver.object(), service.clone())).collect();
     let connection = connect(&config.bus).await.with_context(|| format!("cannot connect to {}", config.bus))?;
     let mut server = Server::start(connection.clone(), mounts)?;
     own(&connection, config).await?;
@@ -108,6 +120,11 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     // Nobody may be reading it.
     let _ = writeln!(std::io::stdout(), "{line}");
     notify(&[sd_notify::NotifyState::Ready]);
+    if first_since_boot(config)? {
+        for (_, service) in services {
+            tokio::spawn(async move { service.autostart().await });
+        }
+    }
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
@@ -119,14 +136,55 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Open a driver. When this returns, what an earlier life left unfinished has been read, and
-/// calls on those domains wait for its recovery.
-#[allow(clippy::unused_async)]
-async fn open(driver: Driver, _config: &Config) -> anyhow::Result<Arc<Service>> {
-    match driver {
-        Driver::Qemu => Ok(Arc::new(Service {})),
-        Driver::Xen | Driver::Test => bail!("driver '{driver}' is not available in this build"),
+/// Opens drivers, all on one state file.
+struct Drivers<'c> {
+    config: &'c Config,
+    store: Option<Store>,
+}
+
+impl Drivers<'_> {
+    /// Open one. When this returns, what an earlier life left unfinished has been read, and calls
+    /// on those domains wait for its recovery.
+    async fn open(&mut self, driver: Driver) -> anyhow::Result<Service> {
+        let (events, host_events) = mpsc::unbounded_channel();
+        let (store, host): (_, Arc<dyn Host>) = match driver {
+            // As libvirt's: domains without effect, gone with the daemon.
+            Driver::Test => {
+                let mut world = World::default();
+                world.images_on_demand = true;
+                let host = SimHost::new(Arc::new(Mutex::new(world)), Arc::default(), events);
+                (Store::in_memory()?, Arc::new(host))
+            }
+            Driver::Qemu | Driver::Xen => bail!("driver '{driver}' is not available in this build"),
+        };
+        Ok(Service::open(store, host, host_events, now).await?)
     }
+
+    /// The state file, for this driver.
+    #[allow(dead_code)]
+    fn store(&mut self, driver: Driver) -> anyhow::Result<Store> {
+        let driver = driver.to_string();
+        if let Some(store) = &self.store {
+            return Ok(store.for_driver(&driver));
+        }
+        let store = Store::open(&self.config.state_dir, &driver)?;
+        Ok(self.store.insert(store).for_driver(&driver))
+    }
+}
+
+/// Guests are started by themselves once after each boot, not whenever the daemon comes back: its
+/// runtime directory, which a boot empties, remembers.
+fn first_since_boot(config: &Config) -> anyhow::Result<bool> {
+    let path = config.runtime_dir.join("autostarted");
+    match std::fs::File::create_new(&path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot write '{path}'")),
+    }
+}
+
+fn now() -> i64 {
+    chrono::Utc::now().timestamp()
 }
 
 async fn connect(bus: &Bus) -> zbus::Result<zbus::Connection> {

@@ -1,7 +1,7 @@
 //! `org.libvirt.Connect`: the host, and finding and defining domains.
 
 use super::call::{Call, Fault, Reply};
-use super::path::Mount;
+use super::mount::Mount;
 use super::schema::Method;
 use super::typed_params;
 use crate::model::flags;
@@ -12,28 +12,28 @@ pub(super) async fn call(mount: &Mount, member: &str, method: &Method, call: &Ca
     match member {
         "ListDomains" => {
             let (filter,): (u32,) = call.args()?;
-            let paths: Vec<_> = service.list(filter)?.into_iter().map(|id| mount.domain(id)).collect();
+            let paths: Vec<_> = service.list(filter)?.into_iter().map(|id| mount.root.domain(id)).collect();
             call.reply(&(paths,))
         }
         "DomainLookupByName" => {
             let (name,): (String,) = call.args()?;
-            call.reply(&(mount.domain(service.lookup_name(&name)?),))
+            call.reply(&(mount.root.domain(service.lookup_name(&name)?),))
         }
         "DomainLookupByUUID" => {
             let (uuid,): (String,) = call.args()?;
-            call.reply(&(mount.domain(service.lookup_uuid(&uuid)?),))
+            call.reply(&(mount.root.domain(service.lookup_uuid(&uuid)?),))
         }
         "DomainLookupByID" => {
             let (number,): (i32,) = call.args()?;
-            call.reply(&(mount.domain(service.lookup_number(number)?),))
+            call.reply(&(mount.root.domain(service.lookup_number(number)?),))
         }
         "DomainDefineXML" => {
             let (xml,): (String,) = call.args()?;
-            call.reply(&(mount.domain(service.define(&xml).await?),))
+            call.reply(&(mount.root.domain(service.define(&xml).await?),))
         }
         "DomainCreateXML" => {
             let (xml, bits): (String, u32) = call.args()?;
-            call.reply(&(mount.domain(service.create_xml(&xml, bits).await?),))
+            call.reply(&(mount.root.domain(service.create_xml(&xml, bits).await?),))
         }
         "GetCapabilities" => call.reply(&(service.capabilities_xml().await?,)),
         "GetDomainCapabilities" => {

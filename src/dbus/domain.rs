@@ -1,7 +1,7 @@
 //! `org.libvirt.Domain`: one domain's life, and the way to its snapshots.
 
 use super::call::{Call, Fault, Reply};
-use super::path::Mount;
+use super::mount::Mount;
 use super::schema::Method;
 use super::typed_params::{self, Param};
 use crate::engine::service::Progress;
@@ -54,18 +54,18 @@ pub(super) async fn call(mount: &Mount, id: DomainId, member: &str, method: &Met
         }
         "ListDomainSnapshots" => {
             let names = service.snapshot_list(id, None, bits()?)?;
-            call.reply(&(names.iter().map(|name| mount.snapshot(id, name)).collect::<Vec<_>>(),))
+            call.reply(&(names.iter().map(|name| mount.root.snapshot(id, name)).collect::<Vec<_>>(),))
         }
         "SnapshotCreateXML" => {
             let (xml, bits): (String, u32) = call.args()?;
             let name = service.snapshot_create(id, &xml, bits).await?;
-            call.reply(&(mount.snapshot(id, &name),))
+            call.reply(&(mount.root.snapshot(id, &name),))
         }
         "SnapshotLookupByName" => {
             let (name, bits): (String, u32) = call.args()?;
-            call.reply(&(mount.snapshot(id, &service.snapshot_lookup(id, &name, bits)?),))
+            call.reply(&(mount.root.snapshot(id, &service.snapshot_lookup(id, &name, bits)?),))
         }
-        "SnapshotCurrent" => call.reply(&(mount.snapshot(id, &service.snapshot_current(id, bits()?)?),)),
+        "SnapshotCurrent" => call.reply(&(mount.root.snapshot(id, &service.snapshot_current(id, bits()?)?),)),
         _ => Err(Fault::unsupported(&method.function)),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Names only: a client that wants a child's interfaces asks the child.
 
-use super::path::{Mount, Place, domain_leaf, snapshot_leaf};
+use super::mount::{Mount, Place};
+use super::path::{Object, domain_leaf, snapshot_leaf};
 use super::schema::{Interface, Schema};
 use std::fmt::Write;
 
@@ -17,10 +18,7 @@ pub(super) fn document(schema: &Schema, mounts: &[Mount], place: &Place<'_>, pat
         standard.chain(own).for_each(|i| out.push_str(&i.text));
     };
     match place {
-        Place::Connect(_) => interfaces(Some(&schema.connect)),
-        Place::Domain(..) => interfaces(Some(&schema.domain)),
-        Place::Snapshot(..) => interfaces(Some(&schema.snapshot)),
-        Place::Domains(_) | Place::Snapshots(_) => interfaces(None),
+        Place::At(_, object) => interfaces(schema.of(object)),
         Place::Above | Place::Nowhere => {}
     }
     for child in children(mounts, place, path) {
@@ -35,17 +33,20 @@ fn children(mounts: &[Mount], place: &Place<'_>, path: &str) -> Vec<String> {
     match place {
         Place::Above if path == "/" => vec!["org".to_owned()],
         Place::Above if path == "/org" => vec!["libvirt".to_owned()],
-        Place::Above => mounts.iter().map(|m| m.leaf().to_owned()).collect(),
-        Place::Connect(_) => vec!["domain".to_owned(), "domainsnapshot".to_owned()],
-        Place::Domains(mount) => mount.service.list(0).unwrap_or_default().into_iter().map(domain_leaf).collect(),
-        Place::Snapshots(mount) => {
-            let mut leaves = Vec::new();
-            for id in mount.service.list(0).unwrap_or_default() {
-                let names = mount.service.snapshot_list(id, None, 0).unwrap_or_default();
-                leaves.extend(names.iter().map(|name| snapshot_leaf(id, name)));
+        Place::Above => mounts.iter().map(|m| m.root.leaf().to_owned()).collect(),
+        Place::Nowhere => Vec::new(),
+        Place::At(mount, object) => match object {
+            Object::Connect => vec!["domain".to_owned(), "domainsnapshot".to_owned()],
+            Object::Domains => mount.service.list(0).unwrap_or_default().into_iter().map(domain_leaf).collect(),
+            Object::Snapshots => {
+                let mut leaves = Vec::new();
+                for id in mount.service.list(0).unwrap_or_default() {
+                    let names = mount.service.snapshot_list(id, None, 0).unwrap_or_default();
+                    leaves.extend(names.iter().map(|name| snapshot_leaf(id, name)));
+                }
+                leaves
             }
-            leaves
-        }
-        Place::Domain(..) | Place::Snapshot(..) | Place::Nowhere => Vec::new(),
+            Object::Domain(_) | Object::Snapshot(_) => Vec::new(),
+        },
     }
 }

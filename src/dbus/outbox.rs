@@ -3,7 +3,7 @@
 //!
 //! Must not know: what the messages say.
 
-use super::path::Mount;
+use super::path::Root;
 use super::signals;
 use crate::model::event::Event;
 use std::task::Poll;
@@ -24,7 +24,7 @@ pub(super) struct Outbox {
     pub(super) connection: zbus::Connection,
     pub(super) answers: mpsc::UnboundedReceiver<Outgoing>,
     /// One per driver; `None` when it ended.
-    pub(super) events: Vec<(Mount, Option<mpsc::UnboundedReceiver<Event>>)>,
+    pub(super) events: Vec<(Root, Option<mpsc::UnboundedReceiver<Event>>)>,
 }
 
 impl Outbox {
@@ -42,9 +42,9 @@ impl Outbox {
             {
                 answers.push(answer);
             }
-            for (mount, events) in &mut self.events {
+            for (root, events) in &mut self.events {
                 while let Some(Ok(event)) = events.as_mut().map(mpsc::UnboundedReceiver::try_recv) {
-                    messages.extend(signals::messages(mount, &event));
+                    messages.extend(signals::message(root, &event));
                 }
             }
             let (written, permits): (Vec<_>, Vec<_>) = answers.into_iter().map(|a| (a.message, a.permit)).unzip();
@@ -70,9 +70,9 @@ impl Outbox {
                 Poll::Ready(None) => return Poll::Ready(false),
                 Poll::Pending => true,
             };
-            for (mount, events) in &mut self.events {
+            for (root, events) in &mut self.events {
                 match events.as_mut().map(|e| e.poll_recv(cx)) {
-                    Some(Poll::Ready(Some(event))) => messages.extend(signals::messages(mount, &event)),
+                    Some(Poll::Ready(Some(event))) => messages.extend(signals::message(root, &event)),
                     Some(Poll::Ready(None)) => *events = None,
                     Some(Poll::Pending) | None => {}
                 }
@@ -80,5 +80,51 @@ impl Outbox {
             if answers.is_empty() && messages.is_empty() { Poll::Pending } else { Poll::Ready(open) }
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::event::{EventKind, Lifecycle};
+    use crate::model::ids::DomainId;
+    use futures_util::StreamExt;
+    use zbus::connection::Builder;
+    use zbus::connection::socket::Channel;
+    use zbus::message::Type;
+
+    async fn end(socket: Channel) -> zbus::Connection {
+        let guid = "0123456789abcdef0123456789abcdef";
+        let guid = zbus::Guid::try_from(guid).unwrap();
+        Builder::authenticated_socket(socket, guid).p2p().build().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_call_caused_is_told_before_the_call_is_answered() {
+        let (near, far) = Channel::pair();
+        let (near, far) = (end(near).await, end(far).await);
+        let mut heard = zbus::MessageStream::from(&far);
+        let call = Message::method_call("/", "X").build(&()).unwrap();
+        let (out, answers) = mpsc::unbounded_channel();
+        let (cause, events) = mpsc::unbounded_channel();
+        let root = Root::new("QEMU");
+        let writer = Outbox { connection: near, answers, events: vec![(root, Some(events))] };
+        let writer = tokio::spawn(writer.run());
+        let domain = DomainId(uuid::Uuid::nil());
+        for _ in 0..300 {
+            cause.send(Event { domain, kind: EventKind::Lifecycle(Lifecycle::StartedBooted) }).unwrap();
+            let message = Message::method_return(&call.header()).build(&()).unwrap();
+            out.send(Outgoing { message, permit: None }).unwrap();
+        }
+        let (mut told, mut answered) = (0, 0);
+        while answered < 300 {
+            match heard.next().await.unwrap().unwrap().message_type() {
+                Type::Signal => told += 1,
+                _ => answered += 1,
+            }
+            assert!(told >= answered, "answer {answered} came before its event");
+        }
+        drop(out);
+        writer.await.unwrap();
     }
 }

@@ -4,11 +4,11 @@
 //! snapshot is `<root>/domainsnapshot/_<uuid>_<name>`, where every byte of the name outside
 //! `[A-Za-z0-9]` is `_` and two lowercase hex digits. Any path is a valid question: what does
 //! not decode names nothing (libvirt-dbus reads past the end there).
+//!
+//! Must not know: whether the named one exists.
 
-use crate::engine::service::Service;
 use crate::model::ids::{DomainId, SnapshotName};
 use std::fmt::Write;
-use std::sync::Arc;
 use zbus::ObjectPath;
 
 /// The parent of all roots.
@@ -16,69 +16,75 @@ const HALL: &str = "/org/libvirt";
 /// `_00000000_1111_2222_3333_444444444444`
 const UUID_LEAF: usize = 37;
 
-/// A driver's place in the tree and who answers there.
-#[derive(Clone)]
-pub struct Mount {
+/// A driver's place in the tree.
+#[derive(Debug, Clone)]
+pub(super) struct Root {
     leaf: String,
-    root: String,
-    pub(super) service: Arc<Service>,
+    path: String,
 }
 
-impl Mount {
-    /// `leaf` is the last element of the connect object's path: `QEMU`, `Xen` or `Test`.
-    #[must_use]
-    pub fn new(leaf: &str, service: Arc<Service>) -> Self {
-        Self { leaf: leaf.to_owned(), root: format!("{HALL}/{leaf}"), service }
+impl Root {
+    /// `leaf` is the last element of the connect object's path.
+    pub(super) fn new(leaf: &str) -> Self {
+        Self { leaf: leaf.to_owned(), path: format!("{HALL}/{leaf}") }
     }
     /// The last element of its path.
     pub(super) fn leaf(&self) -> &str {
         &self.leaf
     }
-    /// The connect object.
-    pub(super) fn root(&self) -> &str {
-        &self.root
+    /// The connect object's path.
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
     /// The path of a domain.
     pub(super) fn domain(&self, id: DomainId) -> ObjectPath<'static> {
-        ObjectPath::from_string_unchecked(format!("{}/domain/{}", self.root, domain_leaf(id)))
+        ObjectPath::from_string_unchecked(format!("{}/domain/{}", self.path, domain_leaf(id)))
     }
     /// The path of a snapshot.
     pub(super) fn snapshot(&self, id: DomainId, name: &SnapshotName) -> ObjectPath<'static> {
-        ObjectPath::from_string_unchecked(format!("{}/domainsnapshot/{}", self.root, snapshot_leaf(id, name)))
+        ObjectPath::from_string_unchecked(format!("{}/domainsnapshot/{}", self.path, snapshot_leaf(id, name)))
     }
 }
 
-/// What a path names. An id that does not decode is `None`: the object is of that kind, and is
-/// nobody.
-pub(super) enum Place<'m> {
+/// What stands at a path below a root. An id that does not decode is `None`: the object is of that
+/// kind, and is nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Object {
+    Connect,
+    Domains,
+    Snapshots,
+    Domain(Option<DomainId>),
+    Snapshot(Option<(DomainId, SnapshotName)>),
+}
+
+/// A path, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Parsed<'p> {
     /// `/`, `/org` or `/org/libvirt`: only there to be walked through.
     Above,
-    Connect(&'m Mount),
-    Domains(&'m Mount),
-    Snapshots(&'m Mount),
-    Domain(&'m Mount, Option<DomainId>),
-    Snapshot(&'m Mount, Option<(DomainId, SnapshotName)>),
+    /// Under the root with this leaf, if there is one.
+    Under(&'p str, Object),
+    /// Nothing is ever there.
     Nowhere,
 }
 
-/// What `path` names under `mounts`.
-pub(super) fn resolve<'m>(mounts: &'m [Mount], path: &str) -> Place<'m> {
+/// Read `path`.
+pub(super) fn parse(path: &str) -> Parsed<'_> {
     if ["/", "/org", HALL].contains(&path) {
-        return Place::Above;
+        return Parsed::Above;
     }
-    let Some(rest) = path.strip_prefix(HALL).and_then(|r| r.strip_prefix('/')) else { return Place::Nowhere };
+    let Some(rest) = path.strip_prefix(HALL).and_then(|r| r.strip_prefix('/')) else { return Parsed::Nowhere };
     let mut parts = rest.split('/');
-    let Some(mount) = parts.next().and_then(|leaf| mounts.iter().find(|m| m.leaf == leaf)) else {
-        return Place::Nowhere;
+    let root = parts.next().unwrap_or_default();
+    let object = match (parts.next(), parts.next(), parts.next()) {
+        (None, ..) => Object::Connect,
+        (Some("domain"), None, _) => Object::Domains,
+        (Some("domainsnapshot"), None, _) => Object::Snapshots,
+        (Some("domain"), Some(leaf), None) => Object::Domain(decode_domain(leaf)),
+        (Some("domainsnapshot"), Some(leaf), None) => Object::Snapshot(decode_snapshot(leaf)),
+        _ => return Parsed::Nowhere,
     };
-    match (parts.next(), parts.next(), parts.next()) {
-        (None, ..) => Place::Connect(mount),
-        (Some("domain"), None, _) => Place::Domains(mount),
-        (Some("domainsnapshot"), None, _) => Place::Snapshots(mount),
-        (Some("domain"), Some(leaf), None) => Place::Domain(mount, decode_domain(leaf)),
-        (Some("domainsnapshot"), Some(leaf), None) => Place::Snapshot(mount, decode_snapshot(leaf)),
-        _ => Place::Nowhere,
-    }
+    Parsed::Under(root, object)
 }
 
 /// `_<uuid>`.
@@ -173,28 +179,17 @@ mod tests {
 
     #[test]
     fn a_short_or_garbled_path_names_nobody_of_its_kind() {
-        let mounts = [Mount::new("QEMU", Arc::new(Service {}))];
-        let short = "/org/libvirt/QEMU/domainsnapshot/_0dd0dd0d_0002_4000_8000_000000000002";
-        for path in [
-            "/org/libvirt/QEMU/domainsnapshot/x",
-            "/org/libvirt/QEMU/domainsnapshot/_0",
-            short,
-            &format!("{short}_"),
-            &format!("{short}x"),
-        ] {
-            assert!(matches!(resolve(&mounts, path), Place::Snapshot(_, None)), "{path}");
+        let uuid = "_0dd0dd0d_0002_4000_8000_000000000002";
+        for leaf in ["x", "_0", uuid, &format!("{uuid}_"), &format!("{uuid}x")] {
+            let path = format!("/org/libvirt/QEMU/domainsnapshot/{leaf}");
+            assert_eq!(parse(&path), Parsed::Under("QEMU", Object::Snapshot(None)), "{path}");
         }
-        for path in
-            ["zz", "_0dd0dd0d", "_0dd0dd0d_0002_4000_8000_000000000002_s", "0dd0dd0d_0002_4000_8000_0000000000022"]
-        {
-            assert!(
-                matches!(resolve(&mounts, &format!("/org/libvirt/QEMU/domain/{path}")), Place::Domain(_, None)),
-                "{path}"
-            );
+        for leaf in ["zz", "_0dd0dd0d", &format!("{uuid}_s"), "0dd0dd0d_0002_4000_8000_0000000000022"] {
+            let path = format!("/org/libvirt/QEMU/domain/{leaf}");
+            assert_eq!(parse(&path), Parsed::Under("QEMU", Object::Domain(None)), "{path}");
         }
-        for path in ["/org/libvirt/Nope", "/x", "/org/libvirtx", "/org/libvirt/QEMU/x", "/org/libvirt/QEMU/domain/a/b"]
-        {
-            assert!(matches!(resolve(&mounts, path), Place::Nowhere), "{path}");
+        for path in ["/x", "/org/libvirtx", "/org/libvirt/QEMU/x", "/org/libvirt/QEMU/domain/a/b"] {
+            assert_eq!(parse(path), Parsed::Nowhere, "{path}");
         }
     }
 

@@ -3,7 +3,8 @@
 //! `GetAll` wraps twice and leaves out what cannot be read; `Get` wraps once and fails.
 
 use super::call::{Call, Fault, Reply};
-use super::path::{Mount, Place};
+use super::mount::{Mount, Place};
+use super::path::Object;
 use super::router::invalid_uuid;
 use super::schema::Interface;
 use super::typed_params::{self, Param};
@@ -75,8 +76,8 @@ enum Subject<'m> {
 impl<'m> Subject<'m> {
     fn of(place: &Place<'m>) -> Result<Self> {
         Ok(match place {
-            Place::Connect(mount) => Self::Connect(mount),
-            Place::Domain(mount, id) => {
+            Place::At(mount, Object::Connect) => Self::Connect(mount),
+            Place::At(mount, Object::Domain(id)) => {
                 let id = id.ok_or_else(invalid_uuid)?;
                 Self::Domain(mount, id, mount.service.view(id)?)
             }

@@ -5,7 +5,8 @@
 
 use super::call::{Call, Fault, Reply};
 use super::outbox::{Outbox, Outgoing};
-use super::path::{Mount, Place, resolve};
+use super::mount::{Mount, Place, resolve};
+use super::path::Object;
 use super::schema::{Interface, Method, Schema};
 use super::{connect, domain, introspect, properties, snapshot};
 use crate::error::{Code, Error, Result};
@@ -40,7 +41,7 @@ impl Server {
         connection.set_max_queued(std::num::NonZeroUsize::new(QUEUE).unwrap_or(std::num::NonZeroUsize::MIN));
         let stream = MessageStream::from(&connection);
         let (out, answers) = mpsc::unbounded_channel();
-        let events = mounts.iter().map(|m| (m.clone(), Some(m.service.events()))).collect();
+        let events = mounts.iter().map(|m| (m.root.clone(), Some(m.service.events()))).collect();
         let router = Router {
             schema: Schema::load()?,
             mounts,
@@ -106,7 +107,10 @@ impl Router {
         let place = resolve(&self.mounts, path);
         let interface = header.interface().map(|i| i.as_str());
         let member = header.member().map_or("", |m| m.as_str());
-        let own = self.interface_of(&place);
+        let own = match &place {
+            Place::At(_, object) => self.schema.of(object),
+            Place::Above | Place::Nowhere => None,
+        };
         let known = own.into_iter().chain(&self.schema.standard).find(|i| Some(i.name.as_str()) == interface);
         let Some(known) = known.filter(|_| !matches!(place, Place::Nowhere)) else {
             return Err(no_interface(&place, path, interface, member, &call.signature()));
@@ -129,26 +133,19 @@ impl Router {
             _ => served(&place, member, method, call).await,
         }
     }
-
-    fn interface_of(&self, place: &Place<'_>) -> Option<&Interface> {
-        match place {
-            Place::Connect(_) => Some(&self.schema.connect),
-            Place::Domain(..) => Some(&self.schema.domain),
-            Place::Snapshot(..) => Some(&self.schema.snapshot),
-            Place::Above | Place::Domains(_) | Place::Snapshots(_) | Place::Nowhere => None,
-        }
-    }
 }
 
 async fn served(place: &Place<'_>, member: &str, method: &Method, call: &Call) -> Reply {
     match place {
-        Place::Connect(mount) => connect::call(mount, member, method, call).await,
-        Place::Domain(mount, id) => domain::call(mount, id.ok_or_else(invalid_uuid)?, member, method, call).await,
-        Place::Snapshot(mount, id) => {
+        Place::At(mount, Object::Connect) => connect::call(mount, member, method, call).await,
+        Place::At(mount, Object::Domain(id)) => {
+            domain::call(mount, id.ok_or_else(invalid_uuid)?, member, method, call).await
+        }
+        Place::At(mount, Object::Snapshot(id)) => {
             let (id, name) = id.as_ref().ok_or_else(invalid_uuid)?;
             snapshot::call(mount, *id, name, member, method, call).await
         }
-        Place::Above | Place::Domains(_) | Place::Snapshots(_) | Place::Nowhere => {
+        Place::Above | Place::At(..) | Place::Nowhere => {
             Err(Fault::unknown_method(format_args!("No such method “{member}”")))
         }
     }
@@ -163,10 +160,10 @@ fn no_interface(place: &Place<'_>, path: &str, interface: Option<&str>, member: 
     let interface = interface.unwrap_or("(null)");
     match place {
         Place::Nowhere => Fault::unknown_method(format_args!("Object does not exist at path “{path}”")),
-        Place::Connect(_) | Place::Above => {
+        Place::At(_, Object::Connect) | Place::Above => {
             Fault::unknown_method(format_args!("No such interface “{interface}” on object at path {path}"))
         }
-        _ => Fault::unknown_method(format_args!(
+        Place::At(..) => Fault::unknown_method(format_args!(
             "Method “{member}” on interface “{interface}” with signature “{signature}” does not exist"
         )),
     }

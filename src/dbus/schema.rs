@@ -2,6 +2,7 @@
 //!
 //! Must not know: which members have a handler.
 
+use super::path::Object;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 
@@ -62,6 +63,16 @@ impl Schema {
             first.ok_or_else(|| Error::internal("an introspection document without interface"))
         };
         Ok(Self { standard: parse(STANDARD)?, connect: one(CONNECT)?, domain: one(DOMAIN)?, snapshot: one(SNAPSHOT)? })
+    }
+
+    /// The interface of an object's own; the parents of domains and of snapshots have none.
+    pub(super) fn of(&self, object: &Object) -> Option<&Interface> {
+        match object {
+            Object::Connect => Some(&self.connect),
+            Object::Domain(_) => Some(&self.domain),
+            Object::Snapshot(_) => Some(&self.snapshot),
+            Object::Domains | Object::Snapshots => None,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The engine's events as libvirt-dbus's signals (`src/events.c`).
 
-use super::path::Mount;
+use super::path::Root;
 use super::typed_params::{self, Param};
 use crate::model::event::{Event, EventKind};
 use serde::Serialize;
@@ -10,16 +10,16 @@ use zbus::message::Message;
 const CONNECT: &str = "org.libvirt.Connect";
 const DOMAIN: &str = "org.libvirt.Domain";
 
-/// The signals that tell of `event`; none if it cannot be told.
-pub(super) fn messages(mount: &Mount, event: &Event) -> Option<Message> {
-    let domain = mount.domain(event.domain);
+/// The signal that tells of `event`; none if it cannot be told.
+pub(super) fn message(root: &Root, event: &Event) -> Option<Message> {
+    let domain = root.domain(event.domain);
     let on_domain = |name, values: &dyn Fn(zbus::message::Builder<'_>) -> zbus::Result<Message>| {
         values(Message::signal(domain.clone(), DOMAIN, name))
     };
     let built = match &event.kind {
         EventKind::Lifecycle(change) => {
             let (event, detail) = change.numbers();
-            Message::signal(mount.root(), CONNECT, "DomainEvent").build(&(domain.clone(), event, detail))
+            Message::signal(root.path(), CONNECT, "DomainEvent").build(&(domain.clone(), event, detail))
         }
         EventKind::Reboot => on_domain("Reboot", &with(&())),
         EventKind::DiskChange { old, new, device, reason } => {
@@ -47,14 +47,12 @@ fn with<B: Serialize + DynamicType>(values: &B) -> impl Fn(zbus::message::Builde
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::service::Service;
     use crate::model::event::Lifecycle;
     use crate::model::ids::DomainId;
-    use std::sync::Arc;
 
     #[test]
     fn every_event_is_the_signal_of_libvirt_dbus() {
-        let mount = Mount::new("QEMU", Arc::new(Service {}));
+        let root = Root::new("QEMU");
         let domain = DomainId(uuid::Uuid::from_u128(2));
         let leaf = "/org/libvirt/QEMU/domain/_00000000_0000_0000_0000_000000000002";
         let disk = EventKind::DiskChange { old: "a".into(), new: "b".into(), device: "vda".into(), reason: 0 };
@@ -67,7 +65,7 @@ mod tests {
             (EventKind::BlockJob { disk: "vda".into(), job: 3, status: 0 }, leaf, "BlockJob", "sii"),
             (job, leaf, "JobCompleted", "a{sv}"),
         ] {
-            let m = messages(&mount, &Event { domain, kind }).unwrap();
+            let m = message(&root, &Event { domain, kind }).unwrap();
             let header = m.header();
             assert_eq!(header.path().unwrap().as_str(), path);
             assert_eq!(header.member().unwrap().as_str(), member);

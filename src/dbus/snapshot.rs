@@ -2,7 +2,7 @@
 
 use super::call::{Call, Fault, Reply};
 use super::domain::done;
-use super::path::Mount;
+use super::mount::Mount;
 use super::schema::Method;
 use crate::model::ids::{DomainId, SnapshotName};
 
@@ -22,11 +22,11 @@ pub(super) async fn call(
         "IsCurrent" => call.reply(&(service.snapshot_is_current(id, name, bits()?)?,)),
         "GetParent" => {
             let parent = service.snapshot_parent(id, name, bits()?)?;
-            call.reply(&(mount.snapshot(id, &parent),))
+            call.reply(&(mount.root.snapshot(id, &parent),))
         }
         "ListChildren" => {
             let names = service.snapshot_list(id, Some(name), bits()?)?;
-            call.reply(&(names.iter().map(|name| mount.snapshot(id, name)).collect::<Vec<_>>(),))
+            call.reply(&(names.iter().map(|name| mount.root.snapshot(id, name)).collect::<Vec<_>>(),))
         }
         "Revert" => done(call, service.snapshot_revert(id, name, bits()?).await),
         "Delete" => done(call, service.snapshot_delete(id, name, bits()?).await),

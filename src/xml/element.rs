@@ -211,6 +211,7 @@ impl<'a> Element<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

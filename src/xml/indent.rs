@@ -4,8 +4,7 @@
 //! so `extract(embed(x, n), n) == x` for every document, and `embed(extract(y, n), n) == y` for
 //! every one whose tags are indented by at least `n`.
 
-use super::element::{Document, Element};
-use super::scan::Limits;
+use super::scan::{self, Token};
 
 /// `xml` with every line that starts with a tag moved right. The first line stays: it goes
 /// where the caller puts it.
@@ -35,39 +34,55 @@ pub fn extract(xml: &str, blanks: usize) -> String {
     out
 }
 
+/// An element whose end was not reached yet.
+#[derive(Default)]
+struct Open {
+    /// Where lines start directly within it.
+    breaks: Vec<usize>,
+    /// Whether it has elements or comments.
+    nested: bool,
+    /// Whether it has text of its own.
+    text: bool,
+}
+
 /// Where lines start that begin with a tag and may move, in ascending order. None in a text
-/// that is no document: it stays as it is.
+/// that is no document: it stays as it is. Every dump comes through here, so it does not parse.
 fn breaks(xml: &str) -> Vec<usize> {
-    let limits = Limits { bytes: usize::MAX, nodes: u32::MAX, ..Limits::default() };
-    let Ok(document) = Document::parse(xml, &limits) else { return Vec::new() };
     let mut found = Vec::new();
-    for element in document.root().descendants() {
-        collect(xml, element, &mut found);
+    let mut open: Vec<Open> = Vec::new();
+    let mut at = 0;
+    while let Some(gap) = xml[at..].find('<') {
+        let start = at + gap;
+        let Some((token, length)) = scan::token(&xml[start..]) else { return Vec::new() };
+        if let Some(element) = open.last_mut() {
+            element.take(&xml[at..start], at);
+            element.text |= matches!(token, Token::Cdata);
+            element.nested |= matches!(token, Token::Start(_) | Token::Markup);
+        }
+        match token {
+            Token::Start(tag) if !tag.empty => open.push(Open::default()),
+            Token::End(_) => match open.pop() {
+                // White space alone is what such an element contains.
+                Some(element) if element.nested && !element.text => found.extend(element.breaks),
+                Some(_) => {}
+                None => return Vec::new(),
+            },
+            _ => {}
+        }
+        at = start + length;
+    }
+    if !open.is_empty() {
+        return Vec::new();
     }
     found.sort_unstable();
     found
 }
 
-fn collect(xml: &str, element: Element<'_>, found: &mut Vec<usize>) {
-    let Some(inner) = element.inner_range() else { return };
-    let before = found.len();
-    let mut start = inner.start;
-    let mut parts = 0;
-    let markup = element.node().children().filter(|n| !n.is_text()).map(|n| n.range());
-    for next in markup.chain(std::iter::once(inner.end..inner.end)) {
-        parts += 1;
-        let gap = xml.get(start..next.start).unwrap_or("?");
-        if !gap.bytes().all(|b| b.is_ascii_whitespace()) {
-            found.truncate(before);
-            return;
-        }
-        if let Some(at) = gap.rfind('\n') {
-            found.push(start + at + 1);
-        }
-        start = next.end;
-    }
-    if parts == 1 {
-        found.truncate(before); // nothing but white space within: that is its content
+impl Open {
+    /// What stands between two tags.
+    fn take(&mut self, gap: &str, offset: usize) {
+        self.text |= !gap.bytes().all(|b| b.is_ascii_whitespace());
+        self.breaks.extend(gap.rfind('\n').map(|at| offset + at + 1));
     }
 }
 

@@ -110,51 +110,73 @@ pub fn check(text: &str, limits: &Limits) -> Result<()> {
     let mut at = 0;
     while let Some(found) = text[at..].find('<') {
         let start = at + found;
-        let rest = &text[start..];
-        let skipped = if rest.starts_with("<!--") {
-            rest[4..].find("-->").map(|n| n + 7)
-        } else if rest.starts_with("<![CDATA[") {
-            rest.find("]]>").map(|n| n + 3)
-        } else if rest.starts_with("<?") {
-            rest.find("?>").map(|n| n + 2)
-        } else if rest.starts_with("<!DOCTYPE") {
-            return fail(start, "document type declarations and entities are not accepted");
-        } else if let Some(close) = rest.strip_prefix("</") {
-            let end = close.find('>');
-            if let (Some(end), Some(last)) = (end, open.pop()) {
-                let name = close[..end].trim_end();
-                if name != last.name {
-                    let line = Lines::new(text).place(last.at).line;
-                    return fail(
-                        start,
-                        &format!("Opening and ending tag mismatch: {} line {line} and {name}", last.name),
-                    );
-                }
+        // Unterminated or unknown: the parser says it better.
+        let Some((token, length)) = token(&text[start..]) else { return Ok(()) };
+        match token {
+            Token::Markup | Token::Cdata => {}
+            Token::Doctype => {
+                return fail(start, "document type declarations and entities are not accepted");
             }
-            end.map(|n| n + 3)
-        } else {
-            let Some(tag) = start_tag(rest) else { break };
-            if tag.attributes > limits.attributes {
+            Token::Start(tag) if tag.attributes > limits.attributes => {
                 return fail(start, &format!("more than {} attributes in one element", limits.attributes));
             }
-            if !tag.empty {
+            Token::Start(tag) if tag.empty => {}
+            Token::Start(tag) => {
                 open.push(Open { name: tag.name, at: start });
                 if open.len() > limits.depth {
                     return fail(start, &format!("Excessive depth in document: {}", limits.depth));
                 }
             }
-            Some(tag.length)
-        };
-        // Unterminated: the parser says it better.
-        let Some(length) = skipped else { return Ok(()) };
+            Token::End(name) => match open.pop() {
+                Some(last) if last.name != name => {
+                    let line = Lines::new(text).place(last.at).line;
+                    let reason = format!("Opening and ending tag mismatch: {} line {line} and {name}", last.name);
+                    return fail(start, &reason);
+                }
+                _ => {}
+            },
+        }
         at = start + length;
     }
-    match open.last() {
-        Some(last) if start_tag(&text[at..].trim_start_matches(|c| c != '<')).is_none() => {
-            let line = Lines::new(text).place(last.at).line;
-            fail(text.len(), &format!("Premature end of data in tag {} line {line}", last.name))
-        }
-        _ => Ok(()),
+    let Some(last) = open.last() else { return Ok(()) };
+    let line = Lines::new(text).place(last.at).line;
+    fail(text.len(), &format!("Premature end of data in tag {} line {line}", last.name))
+}
+
+/// What begins with `<`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Token<'t> {
+    /// A comment or a processing instruction.
+    Markup,
+    /// `<![CDATA[…]]>`.
+    Cdata,
+    /// `<!DOCTYPE`; its end is not looked for.
+    Doctype,
+    /// `<a …>`.
+    Start(StartTag<'t>),
+    /// `</a>`.
+    End(&'t str),
+}
+
+/// The token at the beginning of `text`, if it is complete, and its length.
+pub(crate) fn token(text: &str) -> Option<(Token<'_>, usize)> {
+    let behind = |start: &str, end: &str, token| {
+        let rest = text.strip_prefix(start)?;
+        Some((token, start.len() + rest.find(end)? + end.len()))
+    };
+    if text.starts_with("<!--") {
+        behind("<!--", "-->", Token::Markup)
+    } else if text.starts_with("<![CDATA[") {
+        behind("<![CDATA[", "]]>", Token::Cdata)
+    } else if text.starts_with("<?") {
+        behind("<?", "?>", Token::Markup)
+    } else if text.starts_with("<!DOCTYPE") {
+        Some((Token::Doctype, text.len()))
+    } else if let Some(close) = text.strip_prefix("</") {
+        let end = close.find('>')?;
+        Some((Token::End(close[..end].trim_end()), end + 3))
+    } else {
+        start_tag(text).map(|tag| (Token::Start(tag), tag.length))
     }
 }
 

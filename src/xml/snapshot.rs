@@ -1,6 +1,5 @@
 //! `<domainsnapshot>`: reading every form (what a user asks for, a redefinition, a dump) and
-//! writing libvirt's exact form (`src/conf/snapshot_conf.c`; section numbers are not needed: the
-//! order of the checks below is libvirt's).
+//! writing libvirt's exact form. The checks come in libvirt's order.
 //!
 //! Must not know: which disks the domain has, what exists, what is possible.
 
@@ -73,7 +72,7 @@ pub fn parse(text: &str, form: Form, limits: &Limits) -> Result<SnapshotDoc> {
     if form == Form::Redefine {
         doc.revert_disks = disk_list(root, "revertDisks", form)?;
         if !offline {
-            doc.texts.cookie = root.child("cookie").map(detach);
+            doc.texts.cookie = root.child("cookie").map(cookie);
         }
     }
     doc.active = root.text("active").and_then(|text| number::signed(&text)).map(|n| n != 0);
@@ -125,6 +124,12 @@ fn detach(element: Element<'_>) -> String {
     indent::extract(&text, blanks)
 }
 
+/// One form for an empty cookie, of which libvirt writes another.
+fn cookie(element: Element<'_>) -> String {
+    let empty = element.children().next().is_none() && element.string().trim().is_empty();
+    if empty { "<cookie/>".to_owned() } else { detach(element) }
+}
+
 fn memory(root: Element<'_>, form: Form, offline: bool) -> Result<Memory> {
     let element = root.child("memory");
     let file = element.and_then(|e| e.attribute("file"));
@@ -151,10 +156,10 @@ fn memory(root: Element<'_>, form: Form, offline: bool) -> Result<Memory> {
     if offline && !matches!(memory, Memory::Default | Memory::No) {
         return Err(xml_error("memory state cannot be saved with offline or disk-only snapshot"));
     }
-    if let Memory::External(path) = &memory {
-        if !path.is_absolute() {
-            return Err(xml_error(format!("memory snapshot file path ({path}) must be absolute")));
-        }
+    if let Memory::External(path) = &memory
+        && !path.is_absolute()
+    {
+        return Err(xml_error(format!("memory snapshot file path ({path}) must be absolute")));
     }
     Ok(memory)
 }

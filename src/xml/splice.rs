@@ -155,6 +155,7 @@ fn attribute_range(text: &str, element: Element<'_>, name: &str) -> Option<Range
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
     use crate::xml::scan::Limits;

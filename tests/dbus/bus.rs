@@ -25,7 +25,11 @@ impl Bus {
         );
         std::fs::write(dir.path().join("bus.conf"), config).unwrap();
         let config = format!("--config-file={}", dir.path().join("bus.conf").display());
-        let daemon = Command::new("dbus-daemon").args([&config, "--nofork", "--nopidfile"]).spawn().unwrap();
+        let daemon = Command::new("dbus-daemon")
+            .args([&config, "--nofork", "--nopidfile"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let bus = Self { daemon, dir };
         within("the bus's socket", || socket.exists().then_some(()));
         bus
@@ -60,7 +64,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Start it and wait for its line.
     pub(crate) fn start(bus: &Bus) -> Self {
-        let mut child = Self::spawn(bus.dir.path(), &["--bus", &bus.address()]);
+        let mut child = Self::spawn(bus.dir.path(), &["--driver", "test", "--bus", &bus.address()]);
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         Self { child, line }

@@ -9,9 +9,9 @@ use rustix::process::Signal;
 use std::collections::BTreeMap;
 use zbus::{OwnedVariant, Variant};
 
-const QEMU: &str = "/org/libvirt/QEMU";
-const NOBODY: &str = "/org/libvirt/QEMU/domain/_00000000_0000_4000_8000_000000000000";
-const NO_SNAPSHOT: &str = "/org/libvirt/QEMU/domainsnapshot/_00000000_0000_4000_8000_000000000000_s";
+const TEST: &str = "/org/libvirt/Test";
+const NOBODY: &str = "/org/libvirt/Test/domain/_00000000_0000_4000_8000_000000000000";
+const NO_SNAPSHOT: &str = "/org/libvirt/Test/domainsnapshot/_00000000_0000_4000_8000_000000000000_s";
 const CONNECT: &str = "org.libvirt.Connect";
 const DOMAIN: &str = "org.libvirt.Domain";
 const SNAPSHOT: &str = "org.libvirt.DomainSnapshot";
@@ -41,7 +41,7 @@ async fn what_does_not_exist_is_refused_in_the_words_of_gdbus() {
     let manager = "org.freedesktop.DBus.ObjectManager";
     for (path, interface, member, error) in [
         ("/org/libvirt/Nope", CONNECT, "Nope", format!("{UNKNOWN}: Object does not exist at path “/org/libvirt/Nope”")),
-        (QEMU, manager, "X", format!("{UNKNOWN}: No such interface “{manager}” on object at path {QEMU}")),
+        (TEST, manager, "X", format!("{UNKNOWN}: No such interface “{manager}” on object at path {TEST}")),
         (
             NOBODY,
             "org.libvirt.Nope",
@@ -62,7 +62,7 @@ async fn what_does_not_exist_is_refused_in_the_words_of_gdbus() {
             "ListDomainSnapshots",
             format!("{INVALID}: Type of message, “()”, does not match expected type “(u)”"),
         ),
-        ("/org/libvirt/QEMU/domain/zz", DOMAIN, "Suspend", format!("{LIBVIRT}: Invalid UUID")),
+        ("/org/libvirt/Test/domain/zz", DOMAIN, "Suspend", format!("{LIBVIRT}: Invalid UUID")),
         (
             NOBODY,
             DOMAIN,
@@ -79,11 +79,11 @@ async fn what_does_not_exist_is_refused_in_the_words_of_gdbus() {
             "ListDomainSnapshots",
             format!("{INVALID}: Type of message, “(s)”, does not match expected type “(u)”"),
         ),
-        (QEMU, PROPERTIES, "GetAll", format!("{INVALID}: No such interface “x”")),
+        (TEST, PROPERTIES, "GetAll", format!("{INVALID}: No such interface “x”")),
     ] {
         assert_eq!(refused(&client, path, interface, member, &("x",)).await, error, "{path} {interface}.{member}");
     }
-    let networks = refused(&client, QEMU, CONNECT, "ListNetworks", &(0_u32,)).await;
+    let networks = refused(&client, TEST, CONNECT, "ListNetworks", &(0_u32,)).await;
     assert_eq!(
         networks,
         format!("{LIBVIRT}: this function is not supported by the connection driver: virConnectListAllNetworks")
@@ -98,12 +98,12 @@ async fn a_path_that_is_too_short_is_an_error_and_nothing_more() {
     let client = bus.client().await;
     let uuid = "/_00000000_0000_4000_8000_000000000000";
     for leaf in ["/x", "/_0", uuid, &format!("{uuid}_")] {
-        let path = format!("{QEMU}/domainsnapshot{leaf}");
+        let path = format!("{TEST}/domainsnapshot{leaf}");
         for member in ["IsCurrent", "GetXMLDesc", "Revert"] {
             assert_eq!(refused(&client, &path, SNAPSHOT, member, &(0_u32,)).await, format!("{LIBVIRT}: Invalid UUID"));
         }
     }
-    let parent = refused(&client, &format!("{QEMU}/domainsnapshot"), SNAPSHOT, "IsCurrent", &(0_u32,)).await;
+    let parent = refused(&client, &format!("{TEST}/domainsnapshot"), SNAPSHOT, "IsCurrent", &(0_u32,)).await;
     assert!(parent.starts_with(UNKNOWN), "{parent}");
     client.call(NOBODY, "org.freedesktop.DBus.Peer", "Ping", &()).await.unwrap();
 }
@@ -113,10 +113,10 @@ async fn properties_are_wrapped_once_by_get_and_twice_by_get_all() {
     let bus = Bus::start();
     let _daemon = Daemon::start(&bus);
     let client = bus.client().await;
-    let reply = client.call(QEMU, PROPERTIES, "Get", &(CONNECT, "LibVersion")).await.unwrap();
+    let reply = client.call(TEST, PROPERTIES, "Get", &(CONNECT, "LibVersion")).await.unwrap();
     let (version,): (OwnedVariant,) = reply.body().deserialize().unwrap();
     assert_eq!(*version, Variant::U64(11_003_000));
-    let reply = client.call(QEMU, PROPERTIES, "GetAll", &(CONNECT,)).await.unwrap();
+    let reply = client.call(TEST, PROPERTIES, "GetAll", &(CONNECT,)).await.unwrap();
     assert_eq!(reply.body().signature().to_string_no_parens(), "a{sv}");
     let (all,): (BTreeMap<String, OwnedVariant>,) = reply.body().deserialize().unwrap();
     assert_eq!(*all["Encrypted"], Variant::Variant(Box::new(Variant::Bool(false))));
@@ -138,10 +138,10 @@ async fn introspection_walks_from_the_root_to_every_kind_of_object() {
     for (path, holds, lacks) in [
         ("/", "<node name=\"org\"/>", "interface"),
         ("/org", "<node name=\"libvirt\"/>", "interface"),
-        ("/org/libvirt", "<node name=\"QEMU\"/>", "interface"),
-        (QEMU, "<node name=\"domainsnapshot\"/>", "org.libvirt.Domain\""),
+        ("/org/libvirt", "<node name=\"Test\"/>", "interface"),
+        (TEST, "<node name=\"domainsnapshot\"/>", "org.libvirt.Domain\""),
         (
-            QEMU,
+            TEST,
             include_str!("../../schemas/org.libvirt.Connect.xml").split_once('\n').unwrap().1,
             "org.libvirt.Domain\"",
         ),
@@ -180,7 +180,7 @@ async fn the_name_is_owned_by_one_and_a_second_is_told_by_whom() {
     let bus = Bus::start();
     let first = Daemon::start(&bus);
     let dir = tempfile::tempdir().unwrap();
-    let child = Daemon::spawn(dir.path(), &["--bus", &bus.address()]);
+    let child = Daemon::spawn(dir.path(), &["--driver", "test", "--bus", &bus.address()]);
     let mut second = Daemon { child, line: String::new() };
     let (status, told) = second.end();
     assert_eq!(status.code(), Some(1));
@@ -220,11 +220,25 @@ fn settings_that_cannot_be_used_are_refused_in_one_line() {
         (vec!["--config", file], format!("virsnapd: {file}:2:1: unknown field `state_dir`")),
         (vec!["--config", "/nowhere"], "virsnapd: cannot read '/nowhere': No such file".to_owned()),
         (vec!["--driver", "xen"], "virsnapd: driver 'xen' is not available in this build".to_owned()),
-        (vec!["--bus", "unix:path=/nowhere"], "virsnapd: cannot connect to unix:path=/nowhere: ".to_owned()),
+        (vec!["--driver", "test", "--bus", "unix:path=/nowhere"], "virsnapd: cannot connect to unix:path=/nowhere: ".to_owned()),
     ] {
         let mut daemon = Daemon { child: Daemon::spawn(dir.path(), &args), line: String::new() };
         let (status, told) = daemon.end();
         assert_eq!(status.code(), Some(1), "{told}");
         assert!(told.contains(&text), "{told}");
     }
+}
+
+#[tokio::test]
+async fn a_flood_of_calls_is_answered_call_by_call() {
+    let bus = Bus::start();
+    let _daemon = Daemon::start(&bus);
+    let client = bus.client().await;
+    let calls = (0..3000).map(|_| client.call(TEST, CONNECT, "ListDomains", &(0_u32,)));
+    for outcome in futures_util::future::join_all(calls).await {
+        if let Err(refusal) = outcome {
+            assert_eq!(refusal, "org.freedesktop.DBus.Error.LimitsExceeded: Too many calls are being served");
+        }
+    }
+    client.call(TEST, "org.freedesktop.DBus.Peer", "Ping", &()).await.unwrap();
 }
