@@ -4,11 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub, missing_docs)]
 
-#[path = "../e2e/harness.rs"]
-mod harness;
+#[path = "../e2e"]
+mod shared {
+    pub mod harness;
+}
 
-use harness::client::{Client, SNAPSHOT, flag};
-use harness::{Daemon, Events, Guest, Kind, Spec, State};
+use shared::harness::client::{Client, SNAPSHOT, flag};
+use shared::harness::{Daemon, Events, Guest, Kind, Spec, State};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

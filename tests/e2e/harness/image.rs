@@ -95,7 +95,7 @@ impl Content {
     pub fn assert_whole(&self) {
         for (n, &slot) in (0..SLOTS).zip(&self.slots) {
             let age = (self.stamp.wrapping_sub(n)) % SLOTS;
-            let expected = self.stamp.checked_sub(age).unwrap_or(0);
+            let expected = self.stamp.saturating_sub(age);
             // The next slot is written before the stamp is.
             let next = self.stamp + 1;
             assert!(
