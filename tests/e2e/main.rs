@@ -13,3 +13,4 @@ mod matrix;
 mod moving;
 mod restart;
 mod the_guest;
+mod trees;

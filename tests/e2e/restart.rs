@@ -72,7 +72,9 @@ async fn a_guest_that_ended_while_nobody_looked_is_off() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_daemon_on_the_same_state_says_who_has_it() {
     let daemon = Daemon::start().await;
-    let output = daemon.command().stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    let mut second = daemon.command();
+    second.args(["--bus-name", "org.example.second"]);
+    let output = second.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains(daemon.state_directory().to_str().unwrap()), "{said}");
