@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use virsnap::config::{Bus, Config, Driver, Settings, Surroundings};
 use virsnap::dbus::{Mount, Server};
 use virsnap::engine::service::Service;
+use virsnap::host::qemu::{QemuConfig, QemuHost};
 use virsnap::host::Host;
 use virsnap::host::sim::{SimHost, World};
 use virsnap::store::Store;
@@ -155,13 +156,16 @@ impl Drivers<'_> {
                 let host = SimHost::new(Arc::new(Mutex::new(world)), Arc::default(), events);
                 (Store::in_memory()?, Arc::new(host))
             }
-            Driver::Qemu | Driver::Xen => bail!("driver '{driver}' is not available in this build"),
+            Driver::Qemu => {
+                let settings = QemuConfig { runtime_dir: self.config.runtime_dir.join("qemu"), emulator: None };
+                (self.store(driver)?, Arc::new(QemuHost::new(settings, events)))
+            }
+            Driver::Xen => bail!("driver '{driver}' is not available in this build"),
         };
         Ok(Service::open(store, host, host_events, now).await?)
     }
 
     /// The state file, for this driver.
-    #[allow(dead_code)]
     fn store(&mut self, driver: Driver) -> anyhow::Result<Store> {
         let driver = driver.to_string();
         if let Some(store) = &self.store {

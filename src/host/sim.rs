@@ -19,6 +19,8 @@ pub mod world;
 mod blocks;
 mod prepare;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 pub use fuse::{Fault, Fuse};
 pub use world::{Body, ImageBody, World};

@@ -59,6 +59,16 @@ impl Fuse {
         Self { state: Mutex::new(state), burnt: Notify::new() }
     }
 
+    /// Strike at this number too.
+    pub fn also(&self, number: usize, fault: Fault) {
+        self.state().faults.push((number, fault));
+    }
+
+    /// Nothing goes wrong from here on.
+    pub fn stop(&self) {
+        self.state().faults.clear();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
