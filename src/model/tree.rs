@@ -56,10 +56,10 @@ impl Tree {
                 tree.children.entry(parent).or_default().push(name);
             }
         }
-        // Children of what went were put with another parent, or are roots now.
+        // Children of what went were put with another parent (and stand there already), or are roots now.
         for name in remove {
             if let Some(orphans) = tree.children.remove(&Some(name.clone())) {
-                let orphans = orphans.into_iter().filter(|o| tree.by_name.contains_key(o)).collect::<Vec<_>>();
+                let orphans = orphans.into_iter().filter(|o| tree.by_name.contains_key(o) && tree.parent(o).is_none()).collect::<Vec<_>>();
                 tree.children.entry(None).or_default().extend(orphans);
             }
         }
