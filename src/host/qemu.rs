@@ -11,9 +11,10 @@
 mod addresses;
 mod argv;
 mod capabilities;
+mod chains;
 mod define;
 mod devices;
-mod disks;
+
 mod events;
 mod hardware;
 mod instance;
@@ -23,6 +24,8 @@ mod pidfd;
 mod probe;
 pub mod process;
 pub mod qmp;
+#[cfg(test)]
+mod real_tests;
 mod strict;
 #[cfg(test)]
 mod tests;
