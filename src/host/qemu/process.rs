@@ -2,25 +2,29 @@
 //!
 //! Must not know: operations and plans.
 
+use super::pidfd::Process;
 use super::qmp::Monitor;
 use crate::model::ids::{DiskTarget, DomainId, Instance};
 use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 /// One disk of a running guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningDisk {
     /// Its target.
     pub target: DiskTarget,
     /// The device's id, as in `-device …,id=`: the last parts of `qdev` in `query-block` name it
     /// (`/machine/peripheral/<device>` or `/machine/peripheral/<device>/virtio-backend`).
     pub device: String,
-    /// Options that every blockdev node of this disk shares (`cache`, `discard`, …): merge them
+    /// Options that every format node of this disk shares (`cache`, `discard`, …): merge them
     /// into the arguments of `blockdev-add`.
     pub options: serde_json::Map<String, serde_json::Value>,
+    /// The same for its protocol nodes (`cache`, `aio`, `auto-read-only`, …).
+    pub protocol: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A QEMU that runs.
@@ -38,6 +42,7 @@ pub struct RunningQemu {
     pub dir: Utf8PathBuf,
     /// Its disks that have a medium, in the definition's order.
     pub disks: Vec<RunningDisk>,
+    pub(super) process: Arc<Process>,
     pub(super) own: Arc<OwnCommands>,
 }
 
