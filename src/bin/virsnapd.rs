@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use virsnap::config::{Bus, Config, Driver, Settings, Surroundings};
 use virsnap::dbus::{Mount, Server};
 use virsnap::engine::service::Service;
-use virsnap::host::qemu::{QemuConfig, QemuHost};
 use virsnap::host::Host;
+use virsnap::host::qemu::{QemuConfig, QemuHost};
 use virsnap::host::sim::{SimHost, World};
 use virsnap::store::Store;
 use zbus::connection::Builder;
@@ -82,7 +82,11 @@ fn read(path: &Utf8Path) -> anyhow::Result<Settings> {
 fn main() -> ExitCode {
     let args = Args::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("VIRSNAP_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let outcome = args.config().and_then(|config| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let outcome = runtime.block_on(serve(&config));

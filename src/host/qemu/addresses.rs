@@ -339,7 +339,7 @@ fn serial_ports(hardware: &mut Hardware, assigned: &mut Vec<Assigned>) -> Result
         }
     }
     for c in &mut hardware.chardevs {
-        if c.address.is_some() || !matches!(c.port, Port::VirtioConsole | Port::VirtioPort { .. }) {
+        if c.address.is_some() || !matches!(c.port, Port::Hvc | Port::Virtio { .. }) {
             continue;
         }
         // Port 0 is for a console of the old kind.
@@ -394,7 +394,7 @@ pub(crate) fn missing_controllers(hardware: &Hardware) -> Vec<String> {
             missing.push(format!("<controller type='scsi' index='{index}' model='{model}'/>"));
         }
     }
-    let ports = hardware.chardevs.iter().filter(|c| matches!(c.port, Port::VirtioConsole | Port::VirtioPort { .. }));
+    let ports = hardware.chardevs.iter().filter(|c| matches!(c.port, Port::Hvc | Port::Virtio { .. }));
     let highest = ports.map(|c| c.address.map_or(0, |a| a.controller)).max();
     for index in 0..highest.map_or(0, |h| h.min(30) + 1) {
         if !has(|k| matches!(k, ControllerKind::VirtioSerial { .. }), index) {

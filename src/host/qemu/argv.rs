@@ -2,9 +2,10 @@
 //!
 //! Must not know: processes, files, QMP.
 
+use super::chains::Chains;
 use super::devices::{self, Board};
-use super::disks::Chains;
 use super::hardware::board::{BootDevice, CpuMode};
+use super::hardware::controller::{Controller, ControllerKind, UsbModel};
 use super::hardware::disk::Media;
 use super::hardware::{Hardware, OnCrash, OnEnd};
 use camino::Utf8Path;
@@ -93,7 +94,14 @@ pub(crate) fn build(hardware: &Hardware, chains: &Chains, dir: &Utf8Path, incomi
 
     let board = Board::of(hardware);
     let indices = boot_indices(hardware);
-    for c in &hardware.controllers {
+    // What others are plugged into comes first: buses, then the master of USB's companions.
+    let mut controllers: Vec<&Controller> = hardware.controllers.iter().collect();
+    controllers.sort_by_key(|c| match c.kind {
+        ControllerKind::Pci(_) => (0, c.index),
+        ControllerKind::Usb(UsbModel::Ehci) => (1, 0),
+        _ => (2, 0),
+    });
+    for c in controllers {
         devices::controller(&mut args, &board, c);
     }
     for (disk, boot) in hardware.disks.iter().zip(&indices.disks) {

@@ -4,7 +4,7 @@
 //! Must not know: where a value came from.
 
 use super::argv::{Args, Value};
-use super::disks::{Layer, node_name};
+use super::chains::{Layer, node_name};
 use super::hardware::Hardware;
 use super::hardware::address::Pci;
 use super::hardware::chardev::{Backend, Chardev, Port};
@@ -44,7 +44,7 @@ pub(crate) fn controller(args: &mut Args, board: &Board, c: &Controller) {
         | ControllerKind::Usb(UsbModel::None)
         | ControllerKind::Pci(PciModel::Root | PciModel::PcieRoot) => return,
         ControllerKind::Pci(PciModel::RootPort { chassis, port }) => {
-            let port = port.map_or_else(|| c.pci.map_or(0, |p| p.slot << 3 | p.function), |p| p);
+            let port = port.unwrap_or_else(|| c.pci.map_or(0, |p| p.slot << 3 | p.function));
             Value::of("pcie-root-port")
                 .set("port", port)
                 .set("chassis", chassis.map_or(c.index, u32::from))
@@ -81,7 +81,7 @@ fn usb(c: &Controller, model: UsbModel, id: String) -> Value {
 }
 
 pub(crate) fn disk(args: &mut Args, board: &Board, d: &Disk, layers: Option<&[Layer]>, boot: Option<u32>) {
-    for node in super::disks::nodes(d, layers.unwrap_or_default()) {
+    for node in super::chains::nodes(d, layers.unwrap_or_default()) {
         args.add("-blockdev", node.to_string());
     }
     let cdrom = d.media == Media::Cdrom;
@@ -173,8 +173,8 @@ pub(crate) fn chardev(args: &mut Args, dir: &Utf8Path, c: &Chardev) {
             Value::of("isa-serial").set("chardev", &id).set("id", &c.alias).set("index", index)
         }
         Port::IsaParallel => Value::of("isa-parallel").set("chardev", &id).set("id", &c.alias),
-        Port::VirtioPort { name } => virtio("virtserialport").maybe("name", name.clone()),
-        Port::VirtioConsole | Port::SameAsSerial => virtio("virtconsole"),
+        Port::Virtio { name } => virtio("virtserialport").maybe("name", name.clone()),
+        Port::Hvc | Port::SameAsSerial => virtio("virtconsole"),
     });
 }
 

@@ -9,7 +9,7 @@
 //! its death closes the connection, whatever it was doing. Must not know: plans.
 
 use super::argv::{self, Incoming};
-use super::disks::{self, Chains};
+use super::chains::{self, Chains};
 use super::events::Watch;
 use super::hardware::{Hardware, OnCrash, OnEnd};
 use super::instance::{Info, InstanceDir};
@@ -57,7 +57,7 @@ impl Machine {
         let paths: Vec<Utf8PathBuf> =
             hardware.disks.iter().filter_map(|d| Some(d.image.as_ref()?.path.clone())).collect();
         let facts = images::look(&paths).await?;
-        let chains = disks::chains(&hardware.disks, &facts)?;
+        let chains = chains::chains(&hardware.disks, &facts)?;
         Ok(Self { hardware, facts, chains })
     }
 
@@ -74,8 +74,8 @@ impl Machine {
                 .map(|d| RunningDisk {
                     target: DiskTarget(d.target.clone()),
                     device: d.alias(),
-                    options: disks::shared_options(d),
-                    protocol: disks::protocol_options(d),
+                    options: chains::shared_options(d),
+                    protocol: chains::protocol_options(d),
                 })
                 .collect(),
             ttys: hw.chardevs.iter().filter(|c| c.has_tty()).map(|c| c.chardev()).collect(),
@@ -134,7 +134,7 @@ impl QemuHost {
             Err(_) if qemu.monitor.is_gone() => {
                 qemu.process.exits_within(Duration::from_secs(5)).await;
                 let log = dir.log_tail();
-                return Err(Error::internal(format!("QEMU unexpectedly closed the monitor (vm='{name}'): {log}")));
+                Err(Error::internal(format!("QEMU unexpectedly closed the monitor (vm='{name}'): {log}")))
             }
             Ok(runtime) => {
                 tracing::info!(domain = %name, pid = runtime.pid, "started QEMU");

@@ -3,7 +3,7 @@
 //!
 //! Must not know: plans, processes.
 
-use super::disks::node_name;
+use super::chains::node_name;
 use super::hardware::Hardware;
 use super::process::RunningQemu;
 use crate::error::{Error, Result};

@@ -68,7 +68,11 @@ impl Emulators {
     /// An emulator that need not exist, for tests.
     #[cfg(test)]
     pub(crate) fn pretend(facts: EmulatorFacts) -> Self {
-        Self { given: Some("/usr/bin/qemu-system-x86_64".to_owned()), pretended: Some(Arc::new(facts)), ..Self::default() }
+        Self {
+            given: Some("/usr/bin/qemu-system-x86_64".to_owned()),
+            pretended: Some(Arc::new(facts)),
+            ..Self::default()
+        }
     }
 
     /// The binary for domains that name none.

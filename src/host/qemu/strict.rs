@@ -23,9 +23,6 @@ impl<'a, 'i> Strict<'a, 'i> {
     pub(crate) fn new(node: Node<'a, 'i>) -> Self {
         Self { node, attributes: Vec::new(), children: Vec::new(), foreign: Vec::new() }
     }
-    pub(crate) fn node(&self) -> Node<'a, 'i> {
-        self.node
-    }
     pub(crate) fn range(&self) -> std::ops::Range<usize> {
         self.node.range()
     }

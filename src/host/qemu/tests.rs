@@ -2,7 +2,7 @@
 //! with `UPDATE_GOLDEN=1`.
 
 use super::argv::{self, Incoming};
-use super::disks::{Chains, chains};
+use super::chains::{Chains, chains};
 use super::hardware::Hardware;
 use super::probe::{EmulatorFacts, Emulators, Machine};
 use super::{define, launch};
@@ -82,25 +82,51 @@ fn domain(rest: &str, devices: &str) -> String {
 
 #[test]
 fn what_is_not_supported_is_refused_by_element_and_line() {
-    let disk = |more: &str| {
-        format!("<disk type='file'>\n<source file='/a'/>\n<target dev='vda'/>\n{more}\n</disk>")
-    };
+    let disk = |more: &str| format!("<disk type='file'>\n<source file='/a'/>\n<target dev='vda'/>\n{more}\n</disk>");
     for (rest, devices, expected) in [
         ("", disk("<transient/>"), "element <transient> (line 10, column 1) is not supported"),
-        ("", disk("<iotune><read_bytes_sec>1</read_bytes_sec></iotune>"), "element <iotune> (line 10, column 1) is not supported"),
-        ("", disk("<driver iothread='1'/>"), "attribute 'iothread' of element <driver> (line 10, column 1) is not supported"),
+        (
+            "",
+            disk("<iotune><read_bytes_sec>1</read_bytes_sec></iotune>"),
+            "element <iotune> (line 10, column 1) is not supported",
+        ),
+        (
+            "",
+            disk("<driver iothread='1'/>"),
+            "attribute 'iothread' of element <driver> (line 10, column 1) is not supported",
+        ),
         ("", disk("<driver type='vmdk'/>"), "type='vmdk' of element <driver> (line 10, column 1) is not supported"),
-        ("", disk("<driver cache='sometimes'/>"), "cache='sometimes' of element <driver> (line 10, column 1) is not supported"),
+        (
+            "",
+            disk("<driver cache='sometimes'/>"),
+            "cache='sometimes' of element <driver> (line 10, column 1) is not supported",
+        ),
         ("", "<disk type='network'/>".into(), "type='network' of element <disk> (line 7, column 1) is not supported"),
         ("", "<disk device='lun'/>".into(), "device='lun' of element <disk> (line 7, column 1) is not supported"),
         ("", "<hostdev mode='subsystem'/>".into(), "element <hostdev> (line 7, column 1) is not supported"),
         ("", "<tpm/>".into(), "element <tpm> (line 7, column 1) is not supported"),
-        ("", "<interface type='bridge'/>".into(), "type='bridge' of element <interface> (line 7, column 1) is not supported"),
-        ("", "<graphics type='spice'/>".into(), "type='spice' of element <graphics> (line 7, column 1) is not supported"),
+        (
+            "",
+            "<interface type='bridge'/>".into(),
+            "type='bridge' of element <interface> (line 7, column 1) is not supported",
+        ),
+        (
+            "",
+            "<graphics type='spice'/>".into(),
+            "type='spice' of element <graphics> (line 7, column 1) is not supported",
+        ),
         ("<memoryBacking/>", String::new(), "element <memoryBacking> (line 5, column 1) is not supported"),
         ("<features><viridian/></features>", String::new(), "element <viridian> (line 5, column 11) is not supported"),
-        ("<vcpu current='1'>2</vcpu>", String::new(), "current='1' of element <vcpu> (line 5, column 1) is not supported"),
-        ("<on_crash>rename-restart</on_crash>", String::new(), "value 'rename-restart' of element <on_crash> (line 5, column 1) is not supported"),
+        (
+            "<vcpu current='1'>2</vcpu>",
+            String::new(),
+            "current='1' of element <vcpu> (line 5, column 1) is not supported",
+        ),
+        (
+            "<on_crash>rename-restart</on_crash>",
+            String::new(),
+            "value 'rename-restart' of element <on_crash> (line 5, column 1) is not supported",
+        ),
         (
             "<q:commandline xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:x/></q:commandline>",
             String::new(),
@@ -151,7 +177,14 @@ fn what_must_not_change_is_written_down_and_the_rest_is_left_alone() {
     for kept in ["<!-- mine -->", "<type machine=\"pc-i440fx-7.2\" >hvm</type>", "\t<memory>65536</memory>\n"] {
         assert!(stored.contains(kept), "{stored}");
     }
-    for new in ["<uuid>", "<mac address='52:54:00:", "<emulator>", "model='piix3-uhci'", "<memballoon model='virtio'", "<address type='usb' bus='0' port='1'/>"] {
+    for new in [
+        "<uuid>",
+        "<mac address='52:54:00:",
+        "<emulator>",
+        "model='piix3-uhci'",
+        "<memballoon model='virtio'",
+        "<address type='usb' bus='0' port='1'/>",
+    ] {
         assert!(stored.contains(new), "{new} in {stored}");
     }
     assert_eq!(define::check(&stored, &emulators()).unwrap(), stored);
@@ -160,7 +193,8 @@ fn what_must_not_change_is_written_down_and_the_rest_is_left_alone() {
 #[test]
 fn a_backing_file_without_a_written_format_is_not_guessed_at() {
     let image = |path: &str| Image { path: path.into(), format: "qcow2".into() };
-    let hardware = launch::read(&domain("", "<disk><driver type='qcow2'/><source file='/top'/><target dev='vda'/></disk>"));
+    let hardware =
+        launch::read(&domain("", "<disk><driver type='qcow2'/><source file='/top'/><target dev='vda'/></disk>"));
     let disks = hardware.unwrap().disks;
     let with = |files: &[(&str, FileFact)]| {
         let mut facts = Facts::default();

@@ -13,8 +13,10 @@ pub enum Fault {
     MachineKeeps,
     /// Daemon and guests die; what was not fsynced is lost.
     MachineLoses,
-    /// Every hypervisor dies; the daemon does not.
+    /// Every hypervisor dies, and the daemon is told at once.
     GuestDies,
+    /// Every hypervisor dies, and the daemon is told when it next listens.
+    GuestDiesUnseen,
     /// This part of the effect fails.
     Refuse,
 }
@@ -91,6 +93,13 @@ impl Fuse {
             self.burnt.notify_one();
         }
         Verdict::Hit(fault)
+    }
+
+    /// Whether the last fault is one that nobody is told of.
+    pub(super) fn is_unseen(&self) -> bool {
+        let state = self.state();
+        let last = state.count.checked_sub(1);
+        state.faults.iter().any(|(n, f)| Some(*n) == last && *f == Fault::GuestDiesUnseen)
     }
 
     /// Returns once the daemon is dead.

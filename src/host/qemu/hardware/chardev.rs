@@ -28,8 +28,9 @@ pub(crate) enum Port {
         index: u32,
     },
     IsaParallel,
-    VirtioConsole,
-    VirtioPort {
+    /// A virtio console, `hvc0` in Linux.
+    Hvc,
+    Virtio {
         name: Option<String>,
     },
     /// The first `<console>`, which is but another name of the first `<serial>`.
@@ -81,7 +82,7 @@ impl Chardev {
             "serial0".clone_into(&mut alias);
         }
         let address = match port {
-            Port::VirtioConsole | Port::VirtioPort { .. } => SerialPort::read(&mut e)?,
+            Port::Hvc | Port::Virtio { .. } => SerialPort::read(&mut e)?,
             _ => {
                 // An ISA port's address says what the board says anyway.
                 if let Some(mut a) = e.child("address")? {
@@ -135,14 +136,14 @@ impl Port {
                 t.ignore_attrs(&["port"]);
                 match t.attr("type").unwrap_or("serial") {
                     "serial" if index == 0 => Ok(first_console(serials)),
-                    "virtio" => Ok(Self::VirtioConsole),
+                    "virtio" => Ok(Self::Hvc),
                     _ => Err(t.refuse_value("type")),
                 }
             }
             _ => {
                 t.ignore_attrs(&["state"]);
                 t.only("type", &["virtio"])?;
-                Ok(Self::VirtioPort { name: t.attr("name").map(str::to_owned) })
+                Ok(Self::Virtio { name: t.attr("name").map(str::to_owned) })
             }
         }
     }
