@@ -10,23 +10,31 @@
 
 mod addresses;
 mod argv;
+mod block;
 mod capabilities;
 mod chains;
+mod cpu;
 mod define;
 mod devices;
-
+mod disks;
 mod events;
 mod hardware;
 mod instance;
+mod job;
 mod launch;
 mod load;
+mod memory;
+mod merges;
 mod pidfd;
 mod probe;
 pub mod process;
 pub mod qmp;
 #[cfg(test)]
 mod real_tests;
+mod saves;
+mod steps;
 mod strict;
+mod tags;
 #[cfg(test)]
 mod tests;
 
@@ -172,23 +180,39 @@ impl Host for QemuHost {
         images::look(paths).await
     }
 
-    async fn prepare(&self, _op: OpId, _step: &Prepare, _report: &dyn Report) -> Result<Option<Note>> {
-        Err(Error::unsupported("snapshots"))
+    async fn prepare(&self, op: OpId, step: &Prepare, report: &dyn Report) -> Result<Option<Note>> {
+        steps::prepare(self, op, step, report).await
     }
 
-    async fn undo(&self, _op: OpId, _step: &Prepare, _note: Option<&Note>) -> Result<()> {
-        Err(Error::unsupported("snapshots"))
+    async fn undo(&self, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()> {
+        steps::undo(self, op, step, note).await
     }
 
-    async fn switch(&self, _op: OpId, _instance: Instance, _disks: &[SwitchDisk]) -> Result<(), CommitError> {
-        Err(CommitError::Refused(Error::unsupported("snapshots")))
+    async fn switch(&self, _op: OpId, instance: Instance, disks: &[SwitchDisk]) -> Result<(), CommitError> {
+        steps::switch(self, instance, disks).await
     }
 
-    async fn probe(&self, _instance: Instance, _disks: &[SwitchDisk]) -> Result<Probe> {
-        Ok(Probe::Unknown)
+    async fn probe(&self, instance: Instance, disks: &[SwitchDisk]) -> Result<Probe> {
+        steps::probe(self, instance, disks).await
     }
 
-    async fn settle(&self, _op: OpId, _step: &Settle, _report: &dyn Report) -> Result<()> {
-        Err(Error::unsupported("snapshots"))
+    async fn settle(&self, op: OpId, step: &Settle, report: &dyn Report) -> Result<()> {
+        steps::settle(self, op, step, report).await
+    }
+}
+
+#[async_trait]
+impl steps::Guests for QemuHost {
+    fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
+        self.registry.running(instance)
+    }
+
+    fn emit(&self, event: HostEvent) {
+        // Nobody listens any more when the daemon ends.
+        let _ = self.events.send(event);
+    }
+
+    async fn kill(&self, instance: Instance, graceful: bool) -> Result<()> {
+        self.end_of(instance, graceful).await
     }
 }

@@ -75,6 +75,7 @@ impl State {
 #[derive(Debug, Clone)]
 pub struct Spec {
     pub name: String,
+    pub uuid: uuid::Uuid,
     pub disks: usize,
     pub format: &'static str,
     pub bus: &'static str,
@@ -94,6 +95,7 @@ impl Spec {
     pub fn disks(disks: usize) -> Self {
         Self {
             name: "counter".into(),
+            uuid: uuid::Uuid::new_v4(),
             disks,
             format: "qcow2",
             bus: "virtio",
@@ -433,6 +435,7 @@ pub fn xml(spec: &Spec, directory: &Path) -> String {
     format!(
         "<domain type='qemu'>
   <name>{name}</name>
+  <uuid>{uuid}</uuid>
   <memory unit='MiB'>{memory}</memory>
   <vcpu>1</vcpu>
   <os>
@@ -452,6 +455,7 @@ pub fn xml(spec: &Spec, directory: &Path) -> String {
 </domain>
 ",
         name = spec.name,
+        uuid = spec.uuid,
         memory = spec.memory_mib,
         machine = spec.machine,
         emulator = spec.emulator.display(),
