@@ -7,7 +7,8 @@
 //!   one overlay, no tags in it  the overlay is committed down into base and goes
 //!   several, or tags            every overlay takes base's content and moves to base's own
 //!                               backing file (pull up); base goes, if we made it
-//!   another snapshot in base    base stays as it is
+//!   another snapshot in base,
+//!   or a stranger on it         base stays as it is
 //! ```
 //!
 //! An overlay with internal tags cannot move to another backing file (its tags read through it), and
@@ -146,6 +147,8 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
     let mut work = Vec::new();
     let mut pivots = Vec::new();
     let mut unlink: Vec<Utf8PathBuf> = Vec::new();
+    // What takes the place of a merged overlay, or of a base that went, stays.
+    let mut kept: Vec<Utf8PathBuf> = Vec::new();
     let open: Vec<Utf8PathBuf> = match request.instance {
         Some(_) => graph.current.iter().flat_map(|(_, i)| graph.chain(&i.path, facts)).collect(),
         None => Vec::new(),
@@ -178,28 +181,20 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
                     }
                 }
                 edit.replace(&target, &top, base)?;
+                kept.extend(graph.chain(&base.path, facts));
                 unlink.push(top.path);
             }
             Fate::Up { images, onto } => {
                 for image in images {
                     work.push(Settle::PullUp { instance: holder(&image.path), image, from: base.clone(), onto: onto.clone() });
                 }
+                kept.extend(onto.iter().flat_map(|o| graph.chain(&o.path, facts)));
                 unlink.push(base.path.clone());
             }
-            Fate::Stay => {
-                let keep = graph.is_needed(&base.path, facts, request.name);
-                if !keep && graph.is_ours(&base.path) {
-                    unlink.push(base.path.clone());
-                }
-            }
-        }
-        // An overlay of its own that nothing needs any more.
-        for overlay in gone.disks.iter().chain(&gone.revert_disks).filter(|d| d.name == disk.name).filter_map(overlay_image) {
-            if !graph.is_needed(&overlay.path, facts, request.name) {
-                unlink.push(overlay.path);
-            }
+            Fate::Stay => {}
         }
     }
+    unlink.extend(unneeded(request, gone, facts).into_iter().filter(|p| !kept.contains(p)));
     if let Memory::External(path) = &gone.memory {
         let shared = graph.tree.iter().any(|s| s.name != gone.name && s.memory == gone.memory);
         if !shared && !(graph.foreign)(path) {
@@ -207,9 +202,22 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
         }
     }
     work.extend(remove_tags(gone, facts, &open, request)?);
-    unlink.sort();
+    // An image goes before what it lies on.
+    unlink.sort_by_key(|p| (std::cmp::Reverse(graph.chain(p, facts).len()), p.clone()));
     unlink.dedup();
     Ok(assemble(request, gone, work, pivots, edit.finish(&unlink), unlink))
+}
+
+/// The images of the snapshot, and those beneath them, that we made and that nothing needs once it is gone.
+fn unneeded(request: &DeleteRequest<'_>, gone: &Snapshot, facts: &Facts) -> Vec<Utf8PathBuf> {
+    let graph = &request.graph;
+    let frozen = gone.frozen.iter().filter_map(|f| f.image.clone());
+    let overlays = gone.disks.iter().chain(&gone.revert_disks).filter_map(overlay_image);
+    let mut out: Vec<Utf8PathBuf> = frozen.chain(overlays).flat_map(|i| graph.chain(&i.path, facts)).collect();
+    out.sort();
+    out.dedup();
+    out.retain(|p| graph.is_ours(p) && !graph.is_needed(p, facts, request.name));
+    out
 }
 
 fn fate(request: &DeleteRequest<'_>, gone: &Snapshot, base: &Image, mut dependents: Vec<Image>, facts: &Facts) -> Fate {
@@ -218,7 +226,7 @@ fn fate(request: &DeleteRequest<'_>, gone: &Snapshot, base: &Image, mut dependen
         .frozen_in(&base.path)
         .any(|s| s.name != gone.name && s.internal_disks().all(|d| s.frozen_image(&d.name).is_none_or(|i| i.path != base.path)));
     let current_base = graph.current.iter().any(|(_, i)| i.path == base.path);
-    if others_in_base || current_base || (graph.foreign)(&base.path) {
+    if others_in_base || current_base || (graph.foreign)(&base.path) || graph.has_stranger(&base.path, facts) {
         return Fate::Stay;
     }
     let tagged = |i: &Image| facts.header(&i.path).is_none_or(|h| !h.tags.is_empty());
@@ -226,7 +234,8 @@ fn fate(request: &DeleteRequest<'_>, gone: &Snapshot, base: &Image, mut dependen
         return Fate::Stay;
     }
     if dependents.len() == 1 {
-        return dependents.pop().map_or(Fate::Stay, |top| Fate::Down { top });
+        let top = dependents.pop().filter(|top| !graph.has_stranger(&top.path, facts) && !(graph.foreign)(&top.path));
+        return top.map_or(Fate::Stay, |top| Fate::Down { top });
     }
     let header = facts.header(&base.path);
     let onto = header.and_then(|h| {
