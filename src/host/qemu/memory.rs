@@ -131,11 +131,15 @@ pub enum Way {
 /// Everything that can be made ready while the guest still runs.
 pub async fn prepare(monitor: &Monitor, path: &Utf8Path, header: &str, running: bool, live: bool) -> Result<Way> {
     calm(monitor).await?;
+    let room = if live && monitor.schema().has_migration_capability(LIVE) { stream_size(monitor).await? } else { 0 };
     let (path, xml) = (path.to_owned(), header.to_owned());
     let file = blocking(move || {
         let fail = |e: std::io::Error| Error::system(format!("unable to write to '{path}'"), &e);
         let mut file = File::options().write(true).open(&path).map_err(fail)?;
         let start = save_image::begin(&file, &xml, running).map_err(fail)?;
+        if room > 0 {
+            save_image::reserve(&file, start, room).map_err(fail)?;
+        }
         file.seek(SeekFrom::Start(start)).map_err(fail)?;
         Ok(file)
     })
@@ -144,6 +148,16 @@ pub async fn prepare(monitor: &Monitor, path: &Utf8Path, header: &str, running: 
     // 0: no limit (measured with 7.2 and 10.0).
     monitor.execute("migrate-set-parameters", json!({ "max-bandwidth": 0 })).await?;
     Ok(if live && set_live(monitor).await? { Way::Live } else { Way::Still })
+}
+
+/// The most that a live save may write. Its disk must not fill up under it: see [`cancel`], a save
+/// that fails is no better than one that is cancelled.
+async fn stream_size(monitor: &Monitor) -> Result<u64> {
+    let sizes = monitor.execute("query-memory-size-summary", json!({})).await?;
+    let size = |key: &str| sizes[key].as_u64().unwrap_or_default();
+    let memory = size("base-memory") + size("plugged-memory");
+    // Eight bytes go before each page; then video memory, firmware and the devices' states.
+    Ok(memory + memory / 512 + (64 << 20))
 }
 
 /// Begin to write what [`prepare`] made ready. For [`Way::Live`] it returns as soon as writes
@@ -196,16 +210,27 @@ pub async fn seal(path: &Utf8Path) -> Result<()> {
 }
 
 /// End a save, in whatever state it is. When this returns, none runs.
+///
+/// A live one is waited for, not cancelled. QEMU 7.2 leaves the guest's memory write-protected when
+/// a live save is cancelled or fails, and whoever then writes to a page that was not saved yet, the
+/// guest or QEMU itself, waits for ever in `handle_userfault` (measured; 10.0 takes the protection
+/// away).
 pub async fn cancel(monitor: &Monitor) -> Result<(), QmpError> {
+    let live = is_live(monitor).await?;
+    let mut nap = Duration::from_millis(2);
     loop {
         let now = Migration::read(monitor).await?;
         if now.is_over() {
             break;
         }
-        if now.status() != "cancelling" {
+        if !live && now.status() != "cancelling" {
             monitor.execute("migrate_cancel", json!({})).await?;
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::select! {
+            () = tokio::time::sleep(nap) => {}
+            () = monitor.gone() => return Err(QmpError::Gone),
+        }
+        nap = (nap * 2).min(Duration::from_millis(100));
     }
     calm(monitor).await?;
     // Not there if `migrate` has taken it.
@@ -213,6 +238,13 @@ pub async fn cancel(monitor: &Monitor) -> Result<(), QmpError> {
         Ok(_) | Err(QmpError::Refused { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the migration at work, if there is one, is a live save.
+async fn is_live(monitor: &Monitor) -> Result<bool, QmpError> {
+    let states = monitor.execute("query-migrate-capabilities", json!({})).await?;
+    let states = states.as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(states.iter().any(|s| s["capability"] == LIVE && s["state"] == true))
 }
 
 /// Load memory from a save image into a QEMU that was started with `-S -incoming defer`.
