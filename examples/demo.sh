@@ -13,7 +13,7 @@ clean_up() {
     status=$?
     trap - EXIT
     if [ -n "$daemon_pid" ]; then
-        "$bin/virsnap" --bus "$address" destroy demo >/dev/null 2>&1 || true
+        timeout 10 "$bin/virsnap" --bus "$address" destroy demo >/dev/null 2>&1 || true
         kill "$daemon_pid" 2>/dev/null && wait "$daemon_pid" 2>/dev/null || true
     fi
     [ -z "$bus_pid" ] || kill "$bus_pid" 2>/dev/null || true
@@ -32,7 +32,7 @@ if [ -t 1 ]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; else bold='' dim=''
 say() { printf '\n%s# %s%s\n' "$bold" "$*" "$plain"; }
 virsnap() {
     printf '%s$ virsnap %s%s\n' "$bold" "${*//$dir\//}" "$plain"
-    "$bin/virsnap" --bus "$address" "$@" | sed '/^$/d'
+    "$bin/virsnap" --bus "$address" "$@" | sed "/^ *\$/d; s,$dir/,,"
 }
 fail() {
     echo "demo: $*" >&2
@@ -58,11 +58,15 @@ cat >"$dir/bus.conf" <<CONF
   <type>session</type>
   <listen>unix:path=$dir/bus</listen>
   <auth>EXTERNAL</auth>
-  <policy context="default"><allow send_destination="*"/><allow own="*"/></policy>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
 </busconfig>
 CONF
 address=unix:path=$dir/bus
-dbus-daemon --config-file="$dir/bus.conf" --nofork --nopidfile &
+dbus-daemon --config-file="$dir/bus.conf" --nofork --nopidfile 2>"$dir/bus.log" &
 bus_pid=$!
 for _ in $(seq 100); do [ -S "$dir/bus" ] && break || sleep 0.05; done
 
@@ -105,7 +109,7 @@ wait_for 20
 guest_says tail
 
 say "A full-system snapshot of the running guest: memory and both disks, of one instant"
-virsnap snapshot-create-as demo live "before the update" --memspec "file=$dir/images/live.mem"
+virsnap snapshot-create-as demo live "before-the-update" --memspec "file=$dir/images/live.mem"
 live=$(memory tail)
 pause=$(sed -n 's/.*pause_ms=\([0-9.]*\).*/\1/p' "$dir/log" | tail -n 1)
 [ -z "$pause" ] || echo "${dim}log: the guest stood still for $pause ms$plain"

@@ -237,9 +237,18 @@ async fn a_missing_image_is_found_before_anything_is_done() {
     // A disk's own chain is broken: no start, no snapshot.
     guest.domain.create(0).await.refused("counter-1.qcow2");
     assert_eq!(guest.state().await, State::Off);
-    guest.create("two", Kind::DiskOnly).await.refused("");
-    assert_eq!(guest.domain.names().await, ["one"]);
     std::fs::rename(&hidden, &frozen).unwrap();
+
+    // The image itself is not there.
+    let top = guest.tops().await.remove(1);
+    std::fs::rename(&top, &hidden).unwrap();
+    guest.domain.create(0).await.refused("counter-1.one");
+    for kind in [Kind::DiskOnly, Kind::Internal] {
+        guest.create("two", kind).await.refused("");
+    }
+    assert_eq!(guest.domain.names().await, ["one"]);
+    assert!(!guest.path("counter-0.two").exists());
+    std::fs::rename(&hidden, &top).unwrap();
 
     guest.domain.snapshot("one").await.unwrap().revert(0).await.unwrap();
     guest.assert_is_at(&one).await;
