@@ -13,3 +13,5 @@ pub mod qmp;
 mod saves;
 pub mod steps;
 mod tags;
+#[cfg(test)]
+mod tests;

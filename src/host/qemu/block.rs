@@ -128,8 +128,10 @@ impl Graph {
     fn holders(&self, path: &Utf8Path) -> Vec<u64> {
         let tops = |matches: &dyn Fn(&Utf8Path) -> bool| -> Vec<u64> {
             let over_file = |id: u64| {
-                // A protocol node below a format node is not the holder, the format node is.
-                self.parents(id).any(|e| matches!(e.parent, Parent::Node(_)) && e.role == "file")
+                // A protocol node below a format node is not the holder, the format node is. Some
+                // filters call what is below them their file, too.
+                let is_format = |e: &Edge| matches!(e.parent, Parent::Node(p) if !self.is_filter(p));
+                self.parents(id).any(|e| e.role == "file" && is_format(e))
             };
             let mut ids: Vec<u64> = self.nodes.keys().copied().collect();
             ids.sort_unstable();
@@ -188,6 +190,21 @@ impl Graph {
             })?;
         }
         self.name(at)
+    }
+    /// The files of everything that lies on the image, directly or not.
+    #[must_use]
+    pub fn above(&self, path: &Utf8Path) -> Vec<&Utf8Path> {
+        let mut ids = self.holders(path);
+        let mut paths = Vec::new();
+        while let Some(id) = ids.pop() {
+            for edge in self.parents(id) {
+                if let Parent::Node(parent) = edge.parent {
+                    ids.push(parent);
+                    paths.extend(self.path_of(parent).filter(|_| !self.is_filter(parent)));
+                }
+            }
+        }
+        paths
     }
     /// The format nodes of the image.
     pub fn nodes_of(&self, path: &Utf8Path) -> impl Iterator<Item = &str> {
@@ -283,6 +300,7 @@ mod tests {
         assert_eq!(g.active("/i/base".into()), None, "a job's backend is no device");
         assert!(g.is_open("/i/base".into()) && !g.is_open("/i/other".into()));
         assert_eq!(g.root_above("base"), Some("top"));
+        assert_eq!(g.above("/i/base".into()), [Utf8Path::new("/i/top")]);
         assert_eq!(g.actives().collect::<Vec<_>>(), [("top", Utf8Path::new("/i/top"))]);
     }
 

@@ -12,8 +12,9 @@ use super::qmp::{Monitor, QmpError};
 use super::steps::{Guests, alive, block_job};
 use crate::error::{Error, Result};
 use crate::host::Report;
-use crate::host::images::img;
+use crate::host::images::{files, img};
 use crate::model::ids::{DiskTarget, Image, Instance, OpId};
+use camino::Utf8Path;
 use serde_json::json;
 
 /// `virDomainBlockJobType`.
@@ -62,10 +63,14 @@ impl Merge<'_> {
             if !graph.is_open(&self.top.path) {
                 // Merged before, or a chain that is not open here. What is open and has lost its
                 // upper layer was merged.
-                return if graph.is_open(&self.base.path) { Ok(()) } else { self.offline().await };
+                if !graph.is_open(&self.base.path) {
+                    return self.offline().await;
+                }
+                return sync_above(&qemu.monitor, &self.base.path).await;
             }
             let Some(pair) = graph.chain(&self.top.path, &self.base.path) else {
-                return block::drop_unused(&qemu.monitor, &self.top.path).await.map_err(Error::from);
+                sync_above(&qemu.monitor, &self.base.path).await?;
+                return Ok(block::drop_unused(&qemu.monitor, &self.top.path).await?);
             };
             if pair.device.is_some() || !pair.adjacent {
                 return Err(Error::internal(format!("'{}' is not an inner layer on '{}'", self.top.path, self.base.path)));
@@ -78,8 +83,9 @@ impl Merge<'_> {
             cpu::wake(&qemu).await?;
             qemu.monitor.execute("block-commit", arguments).await?;
         }
-        let done = finalize(&job, &[&self.base.path], self.report).await;
+        let done = finalize(&job, &self.base.path, self.report).await;
         self.told(&qemu, COMMIT, done)?;
+        sync_above(&qemu.monitor, &self.base.path).await?;
         block::drop_unused(&qemu.monitor, &self.top.path).await?;
         block_job(self.guests, &qemu, self.target, COMMIT, COMPLETED);
         Ok(())
@@ -168,6 +174,7 @@ pub(super) async fn pull_up(
             return img::rebase(image, onto, Some(report)).await;
         }
         let Some(pair) = graph.chain(&image.path, &from.path) else {
+            files::sync(&image.path).await?;
             return Ok(block::drop_unused(&qemu.monitor, &from.path).await?);
         };
         let mut arguments = json!({
@@ -183,11 +190,12 @@ pub(super) async fn pull_up(
         cpu::wake(&qemu).await?;
         qemu.monitor.execute("block-stream", arguments).await?;
     }
-    let done = finalize(&job, &[&image.path], report).await;
+    let done = finalize(&job, &image.path, report).await;
     if done.is_err() && !qemu.monitor.is_gone() {
         block_job(guests, &qemu, &target, PULL, FAILED);
     }
     done?;
+    files::sync(&image.path).await?;
     block::drop_unused(&qemu.monitor, &from.path).await?;
     block_job(guests, &qemu, &target, PULL, COMPLETED);
     Ok(())
@@ -201,28 +209,43 @@ fn target_of(qemu: &RunningQemu, graph: &Graph, image: &Image) -> DiskTarget {
 }
 
 /// Wait until the data is there, make QEMU write out its tables, then let it change the chain.
-async fn finalize(job: &Job<'_>, written: &[&camino::Utf8Path], report: &dyn Report) -> Result<()> {
+async fn finalize(job: &Job<'_>, written: &Utf8Path, report: &dyn Report) -> Result<()> {
     let status = job.state().await?.map(|s| s.status).unwrap_or_default();
     // Otherwise finalized before, by another life of this daemon.
     if ["created", "running", "paused", "pending", "ready", "standby", "waiting"].contains(&status.as_str()) {
         job.wait(Until::Pending, report).await?;
         let graph = Graph::read(job.monitor).await?;
-        for path in written {
-            for node in graph.nodes_of(path) {
-                flush(job.monitor, node).await?;
-            }
+        for node in nodes_of(&graph, written)? {
+            flush(job.monitor, node).await?;
         }
         job.monitor.execute("job-finalize", json!({ "id": job.id })).await?;
     }
     job.wait(Until::Concluded, report).await
 }
 
-/// The only flush that QMP has for a single node.
-async fn flush(monitor: &Monitor, node: &str) -> Result<(), QmpError> {
+fn nodes_of<'g>(graph: &'g Graph, path: &Utf8Path) -> Result<Vec<&'g str>> {
+    let nodes: Vec<&str> = graph.nodes_of(path).collect();
+    if nodes.is_empty() {
+        return Err(Error::internal(format!("'{path}' is not open any more")));
+    }
+    Ok(nodes)
+}
+
+/// The only flush that there is for a single node. It says nothing when all is well.
+async fn flush(monitor: &Monitor, node: &str) -> Result<()> {
     let line = format!("qemu-io {node} \"flush\"");
     let said = monitor.execute("human-monitor-command", json!({ "command-line": line })).await?;
-    if said.as_str().is_some_and(|s| !s.trim().is_empty()) {
-        tracing::warn!(node, %said, "flush");
+    match said.as_str().map(str::trim) {
+        None | Some("") => Ok(()),
+        Some(words) => Err(Error::failed(format!("cannot flush '{node}': {words}"))),
+    }
+}
+
+/// What lies on `base` names it now; that must be on the disk before what it named is removed.
+async fn sync_above(monitor: &Monitor, base: &Utf8Path) -> Result<()> {
+    let graph = Graph::read(monitor).await?;
+    for path in graph.above(base) {
+        files::sync(path).await?;
     }
     Ok(())
 }

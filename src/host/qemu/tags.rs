@@ -10,7 +10,7 @@ use super::steps::{Guests, Unwatched, alive};
 use super::{cpu, memory};
 use crate::error::{Error, Result};
 use crate::host::Report;
-use crate::host::images::img;
+use crate::host::images::{files, img};
 use crate::model::ids::{Image, Instance, OpId};
 use serde_json::json;
 
@@ -38,7 +38,11 @@ pub(super) async fn save(
     let vmstate = active(&graph, vmstate)?;
     let arguments = json!({ "job-id": id, "tag": tag, "vmstate": vmstate, "devices": devices });
     qemu.monitor.execute("snapshot-save", arguments).await?;
-    job.wait(Until::Concluded, report).await
+    job.wait(Until::Concluded, report).await?;
+    for image in images {
+        files::sync(&image.path).await?;
+    }
+    Ok(())
 }
 
 /// Remove our tag from every image: none, all or some may have it.
