@@ -112,7 +112,13 @@ pub trait Host: Send + Sync {
     /// The `<capabilities>` document.
     async fn capabilities_xml(&self) -> Result<String>;
     /// The `<domainCapabilities>` document for one emulator, architecture, machine, type; empty text: the default.
-    async fn domain_capabilities_xml(&self, emulator: &str, arch: &str, machine: &str, virttype: &str) -> Result<String>;
+    async fn domain_capabilities_xml(
+        &self,
+        emulator: &str,
+        arch: &str,
+        machine: &str,
+        virttype: &str,
+    ) -> Result<String>;
     /// libvirt's version number of the hypervisor: major × 1,000,000 + minor × 1,000 + micro.
     async fn hypervisor_version(&self) -> Result<u64>;
     /// Refuse what cannot be run as written (element and line), and assign what must be stable:

@@ -45,10 +45,39 @@ pub async fn can_save_live(monitor: &Monitor) -> Result<bool, QmpError> {
     Ok(can)
 }
 
+/// Whether a live save may end before its end. Before 8.1 QEMU leaves the guest's memory write
+/// protected then, with nobody to lift the protection: guest and monitor hang at their next
+/// write (measured with 7.2.22; "migration: stop tracking ram writes when cancelling background
+/// migration"). `switchover-ack` came with the same release.
+fn may_fail(monitor: &Monitor) -> bool {
+    monitor.schema().has_migration_capability("switchover-ack")
+}
+
+/// Set aside the room that the whole stream may take, so that it cannot fail for want of space.
+async fn set_aside(monitor: &Monitor, file: &File, start: u64) -> Result<bool, QmpError> {
+    let memory = monitor.execute("query-memory-size-summary", json!({})).await?;
+    let size = |key: &str| memory[key].as_u64().unwrap_or_default();
+    let pages = size("base-memory").saturating_add(size("plugged-memory"));
+    // Page headers, video memory, devices.
+    let stream = pages.saturating_add(pages / 256).saturating_add(128 << 20);
+    let Ok(file) = file.try_clone() else { return Ok(false) };
+    let done = blocking(move || {
+        let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&file, flags, start, stream).map_err(|e| Error::system("fallocate", &e.into()))
+    });
+    Ok(done.await.inspect_err(|error| tracing::info!(%error, "no room for a live save that must not fail")).is_ok())
+}
+
 async fn set_capabilities(monitor: &Monitor, states: &[(&str, bool)]) -> Result<(), QmpError> {
     let states = states.iter().filter(|(name, _)| monitor.schema().has_migration_capability(name));
     let list: Vec<Value> = states.map(|(name, on)| json!({ "capability": name, "state": on })).collect();
     monitor.execute("migrate-set-capabilities", json!({ "capabilities": list })).await.map(drop)
+}
+
+async fn is_live(monitor: &Monitor) -> Result<bool, QmpError> {
+    let states = monitor.execute("query-migrate-capabilities", json!({})).await?;
+    let states = states.as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(states.iter().any(|s| s["capability"] == LIVE && s["state"] == true))
 }
 
 async fn set_live(monitor: &Monitor) -> Result<bool, QmpError> {
@@ -132,14 +161,15 @@ pub enum Way {
 pub async fn prepare(monitor: &Monitor, path: &Utf8Path, header: &str, running: bool, live: bool) -> Result<Way> {
     calm(monitor).await?;
     let (path, xml) = (path.to_owned(), header.to_owned());
-    let file = blocking(move || {
+    let (file, start) = blocking(move || {
         let fail = |e: std::io::Error| Error::system(format!("unable to write to '{path}'"), &e);
         let mut file = File::options().write(true).open(&path).map_err(fail)?;
         let start = save_image::begin(&file, &xml, running).map_err(fail)?;
         file.seek(SeekFrom::Start(start)).map_err(fail)?;
-        Ok(file)
+        Ok((file, start))
     })
     .await?;
+    let live = live && (may_fail(monitor) || set_aside(monitor, &file, start).await?);
     monitor.send_fd(FD_NAME, file.as_fd()).await?;
     // 0: no limit (measured with 7.2 and 10.0).
     monitor.execute("migrate-set-parameters", json!({ "max-bandwidth": 0 })).await?;
@@ -150,13 +180,16 @@ pub async fn prepare(monitor: &Monitor, path: &Utf8Path, header: &str, running: 
 /// are tracked, so that the guest may go on.
 pub async fn begin(monitor: &Monitor, way: Way) -> Result<()> {
     monitor.execute("migrate", json!({ "uri": format!("fd:{FD_NAME}") })).await?;
+    if way == Way::Still {
+        return Ok(());
+    }
     let mut asked = 0u32;
-    while way == Way::Live {
+    loop {
         let now = Migration::read(monitor).await?;
         match now.status() {
-            "completed" => break,
+            "completed" => return Ok(()),
             // The first page is written after tracking was switched on.
-            "active" if now.pages() > 0 => break,
+            "active" if now.pages() > 0 => return Ok(()),
             _ if now.is_over() => return Err(now.error()),
             _ => asked += 1,
         }
@@ -164,7 +197,6 @@ pub async fn begin(monitor: &Monitor, way: Way) -> Result<()> {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
-    Ok(())
 }
 
 /// Wait until all is written.
@@ -195,14 +227,16 @@ pub async fn seal(path: &Utf8Path) -> Result<()> {
     blocking(move || save_image::complete(&path)).await
 }
 
-/// End a save, in whatever state it is. When this returns, none runs.
+/// End a save, in whatever state it is; one that must not fail goes on to its end. When this
+/// returns, none runs.
 pub async fn cancel(monitor: &Monitor) -> Result<(), QmpError> {
+    let may_cancel = may_fail(monitor) || !is_live(monitor).await?;
     loop {
         let now = Migration::read(monitor).await?;
         if now.is_over() {
             break;
         }
-        if now.status() != "cancelling" {
+        if may_cancel && now.status() != "cancelling" {
             monitor.execute("migrate_cancel", json!({})).await?;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -8,7 +8,7 @@ use super::block::{self, Graph};
 use super::cpu;
 use super::job::{self, Job, Until};
 use super::process::RunningQemu;
-use super::qmp::{Monitor, QmpError};
+use super::qmp::Monitor;
 use super::steps::{Guests, alive, block_job};
 use crate::error::{Error, Result};
 use crate::host::Report;
@@ -73,7 +73,10 @@ impl Merge<'_> {
                 return Ok(block::drop_unused(&qemu.monitor, &self.top.path).await?);
             };
             if pair.device.is_some() || !pair.adjacent {
-                return Err(Error::internal(format!("'{}' is not an inner layer on '{}'", self.top.path, self.base.path)));
+                return Err(Error::internal(format!(
+                    "'{}' is not an inner layer on '{}'",
+                    self.top.path, self.base.path
+                )));
             }
             let root = graph.root_above(pair.upper).unwrap_or(pair.upper);
             let arguments = json!({
@@ -181,9 +184,9 @@ pub(super) async fn pull_up(
             "job-id": id, "device": pair.upper, "auto-finalize": false, "auto-dismiss": false,
         });
         if let Some(onto) = onto {
-            let lower = graph.chain(&image.path, &onto.path).ok_or_else(|| {
-                Error::internal(format!("'{}' does not lie on '{}'", image.path, onto.path))
-            })?;
+            let lower = graph
+                .chain(&image.path, &onto.path)
+                .ok_or_else(|| Error::internal(format!("'{}' does not lie on '{}'", image.path, onto.path)))?;
             arguments["base-node"] = lower.lower.into();
             arguments["backing-file"] = onto.path.as_str().into();
         }

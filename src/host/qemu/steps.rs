@@ -99,9 +99,7 @@ pub async fn undo(guests: &dyn Guests, op: OpId, step: &Prepare, note: Option<&N
             None => Ok(()),
         },
         Prepare::LiveSave { instance, disks, .. } => saves::undo_live(guests, op, *instance, disks).await,
-        Prepare::SaveTag { instance, tag, images, .. } => {
-            tags::undo_save(guests, op, *instance, images, tag).await
-        }
+        Prepare::SaveTag { instance, tag, images, .. } => tags::undo_save(guests, op, *instance, images, tag).await,
         Prepare::CreateTag { image, tag } => img::remove_tag(image, tag).await,
     }
 }

@@ -19,6 +19,8 @@ pub(super) const OP: OpId = OpId(7);
 /// Files, and at most one QEMU on them.
 pub(super) struct World {
     dir: tempfile::TempDir,
+    /// MiB of memory, of which the guest fills what is above 32.
+    memory: u32,
     running: Mutex<Option<(Child, Arc<RunningQemu>)>>,
     pub(super) events: Mutex<Vec<HostEventKind>>,
     pub(super) pauses: Mutex<Vec<u64>>,
@@ -59,10 +61,11 @@ fn run(program: &str, args: &[&str]) {
 
 impl World {
     /// Two disks, `a.qcow2` with the guest in it and `b.qcow2`; nothing runs.
-    pub(super) fn new() -> Self {
+    fn new(memory: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let world = Self { dir, running: Mutex::default(), events: Mutex::default(), pauses: Mutex::default() };
+        let world = Self { dir, memory, running: Mutex::default(), events: Mutex::default(), pauses: Mutex::default() };
         let mut guest = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guest/counter.bin")).unwrap();
+        guest[0x10..0x14].copy_from_slice(&(memory - 32).to_le_bytes());
         guest.resize(8 << 20, 0);
         std::fs::write(world.path("raw"), guest).unwrap();
         run("qemu-img", &["convert", "-O", "qcow2", world.path("raw").as_str(), world.path("a.qcow2").as_str()]);
@@ -71,7 +74,10 @@ impl World {
     }
     /// The same, running until it has counted a little.
     pub(super) async fn running() -> Self {
-        let world = Self::new();
+        Self::running_with(32).await
+    }
+    pub(super) async fn running_with(memory: u32) -> Self {
+        let world = Self::new(memory);
         world.start(&["a.qcow2", "b.qcow2"], &[]).await;
         world.cont().await;
         world.counted(2).await;
@@ -98,9 +104,9 @@ impl World {
     /// Start QEMU with its CPUs stopped.
     pub(super) async fn start(&self, disks: &[&str], more: &[&str]) {
         let emulator = std::env::var("VIRSNAP_TEST_EMULATOR").unwrap_or("qemu-system-x86_64".into());
-        let mut args: Vec<String> = ["-nodefaults", "-machine", "pc,accel=tcg", "-m", "32", "-display", "none", "-S"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut args: Vec<String> =
+            ["-nodefaults", "-machine", "pc,accel=tcg", "-display", "none", "-S", "-m"].map(str::to_owned).to_vec();
+        args.push(self.memory.to_string());
         let (qmp, serial) = (self.path("qmp"), self.path("serial"));
         let _ = std::fs::remove_file(&qmp);
         std::fs::write(&serial, "").unwrap();
@@ -113,9 +119,14 @@ impl World {
             args.extend(["-blockdev".into(), file.to_string(), "-blockdev".into(), format.to_string()]);
             args.extend(["-device".into(), format!("virtio-blk-pci,drive={name}-0,id=dev-{name},bootindex={i}")]);
             let options = json!({ "discard": "unmap" }).as_object().unwrap().clone();
-            running.push(RunningDisk { target: DiskTarget(format!("vd{name}")), device: format!("dev-{name}"), options });
+            running.push(RunningDisk {
+                target: DiskTarget(format!("vd{name}")),
+                device: format!("dev-{name}"),
+                options,
+            });
         }
-        let mut child = Command::new(emulator).args(args).args(more).spawn().unwrap();
+        let mut child =
+            Command::new(emulator).args(args).args(more).stderr(std::process::Stdio::null()).spawn().unwrap();
         let monitor = loop {
             match Monitor::connect(&qmp, Duration::from_secs(5)).await {
                 Ok(monitor) => break monitor,
@@ -187,7 +198,7 @@ impl World {
         let stamp = word(64);
         for slot in 0..64u32 {
             let found = word(1024 + 128 * slot as usize);
-            let last = stamp.checked_sub((stamp.wrapping_sub(slot)) % 64).unwrap_or(0);
+            let last = stamp.saturating_sub(stamp.wrapping_sub(slot) % 64);
             let begun = (stamp + 1) % 64 == slot && found == stamp + 1;
             assert!(found == last || begun, "{name}: slot {slot} holds {found}, stamp {stamp}");
         }
