@@ -434,10 +434,14 @@ impl<'a> Run<'a> {
         if let Some(since) = self.paused_at.take() {
             self.report.add_pause(since.elapsed());
         }
-        if self.plan.kind == OpKind::Delete {
-            return; // The standstill of a pivot is no state of its own.
-        }
         let state = self.domain.state().run.state;
+        if self.plan.kind == OpKind::Delete {
+            // The standstill of a pivot is no state that clients hear of, except after a crash within it.
+            if state == DomainState::Paused {
+                self.set_run(RunState::running(reason::RUNNING_UNPAUSED));
+            }
+            return;
+        }
         match why {
             ResumeWhy::Unpaused if state == DomainState::Paused => {
                 self.set_run(RunState::running(reason::RUNNING_UNPAUSED));

@@ -145,7 +145,9 @@ impl Service {
             name,
             texts: &texts,
         };
-        let facts = self.inner.host.look(&delete::paths(&request)?).await?;
+        let paths = delete::paths(&request)?;
+        let mut facts = self.inner.host.overlays_beside(&paths).await?;
+        facts.files.extend(self.inner.host.look(&paths).await?.files);
         let plan = delete::plan(&request, &facts)?;
         self.inner.run(domain, plan).await
     }

@@ -180,6 +180,10 @@ impl Host for QemuHost {
         images::look(paths).await
     }
 
+    async fn overlays_beside(&self, paths: &[Utf8PathBuf]) -> Result<Facts> {
+        images::overlays_beside(paths).await
+    }
+
     async fn prepare(&self, op: OpId, step: &Prepare, report: &dyn Report) -> Result<Option<Note>> {
         steps::prepare(self, op, step, report).await
     }

@@ -206,6 +206,10 @@ impl Host for SimHost {
         Ok(self.world().look(paths))
     }
 
+    async fn overlays_beside(&self, _paths: &[Utf8PathBuf]) -> Result<Facts> {
+        Ok(self.world().overlays())
+    }
+
     async fn prepare(&self, op: OpId, step: &Prepare, _report: &dyn Report) -> Result<Option<Note>> {
         self.do_prepare(op, step).await
     }

@@ -7,7 +7,8 @@
 //!   one overlay, no tags in it  the overlay is committed down into base and goes
 //!   several, or tags            every overlay takes base's content and moves to base's own
 //!                               backing file (pull up); base goes, if we made it
-//!   another snapshot in base    base stays as it is
+//!   another snapshot in base,
+//!   or a stranger on it         base stays as it is
 //! ```
 //!
 //! An overlay with internal tags cannot move to another backing file (its tags read through it), and
@@ -225,7 +226,7 @@ fn fate(request: &DeleteRequest<'_>, gone: &Snapshot, base: &Image, mut dependen
         .frozen_in(&base.path)
         .any(|s| s.name != gone.name && s.internal_disks().all(|d| s.frozen_image(&d.name).is_none_or(|i| i.path != base.path)));
     let current_base = graph.current.iter().any(|(_, i)| i.path == base.path);
-    if others_in_base || current_base || (graph.foreign)(&base.path) {
+    if others_in_base || current_base || (graph.foreign)(&base.path) || graph.has_stranger(&base.path, facts) {
         return Fate::Stay;
     }
     let tagged = |i: &Image| facts.header(&i.path).is_none_or(|h| !h.tags.is_empty());
@@ -233,7 +234,8 @@ fn fate(request: &DeleteRequest<'_>, gone: &Snapshot, base: &Image, mut dependen
         return Fate::Stay;
     }
     if dependents.len() == 1 {
-        return dependents.pop().map_or(Fate::Stay, |top| Fate::Down { top });
+        let top = dependents.pop().filter(|top| !graph.has_stranger(&top.path, facts) && !(graph.foreign)(&top.path));
+        return top.map_or(Fate::Stay, |top| Fate::Down { top });
     }
     let header = facts.header(&base.path);
     let onto = header.and_then(|h| {

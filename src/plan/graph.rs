@@ -4,7 +4,7 @@
 //! that a needed image lies on is needed too. Edges come from the metadata (an overlay lies on what its
 //! snapshot froze) and count only where the overlay's header says the same.
 
-use super::facts::Facts;
+use super::facts::{Facts, ImageHeader};
 use crate::model::ids::{DiskTarget, Image, SnapshotName};
 use crate::model::snapshot::{Memory, Snapshot, SnapshotDisk};
 use crate::model::tree::Tree;
@@ -96,7 +96,8 @@ impl Graph<'_> {
         let mut seen = BTreeSet::new();
         let mut stack = vec![path.to_owned()];
         while let Some(at) = stack.pop() {
-            if self.is_named(&at, except) {
+            // What lies on it and is not ours is somebody's.
+            if self.is_named(&at, except) || (at != path && !self.is_ours(&at)) {
                 return true;
             }
             if !seen.insert(at.clone()) {
@@ -111,6 +112,16 @@ impl Graph<'_> {
             );
         }
         false
+    }
+
+    /// Whether an image that we do not know lies directly on `path`.
+    #[must_use]
+    pub fn has_stranger(&self, path: &Utf8Path, facts: &Facts) -> bool {
+        let lies_on = |h: &ImageHeader| h.backing.as_deref() == Some(path);
+        facts.files.iter().any(|(p, f)| {
+            let known = self.current.iter().any(|(_, i)| i.path == *p) || self.frozen_in(p).next().is_some() || self.is_ours(p);
+            !known && f.header.as_ref().is_some_and(lies_on)
+        })
     }
 
     /// Whether virsnap (or libvirt, at the machine this tree came from) made the file: only such files are ever removed.

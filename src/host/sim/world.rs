@@ -232,6 +232,13 @@ impl World {
         }
         facts
     }
+    /// Every image that lies on another one.
+    pub(super) fn overlays(&self) -> Facts {
+        let paths: Vec<Utf8PathBuf> = self.names.keys().cloned().collect();
+        let mut facts = self.look(&paths);
+        facts.files.retain(|_, f| f.header.as_ref().is_some_and(|h| h.backing.is_some()));
+        facts
+    }
     fn fact(&self, path: &Utf8Path) -> FileFact {
         let header = |format: &str| ImageHeader {
             format: format.to_owned(),
