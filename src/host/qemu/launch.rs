@@ -190,11 +190,11 @@ impl QemuHost {
     pub(super) async fn find(&self, domain: DomainId, instance: Instance) -> Result<Option<(RunState, Runtime)>> {
         let dir = InstanceDir::of(&self.config.runtime_dir, domain, instance);
         if let Some(qemu) = self.registry.running(instance)
-            && let Some(info) = dir.read()
+            && let Some(info) = dir.read()?
         {
             return Ok(Some((run_state(&qemu.monitor).await?, runtime(&qemu.monitor, &info).await?)));
         }
-        let (Some(info), Some(process)) = (dir.read(), dir.process()) else {
+        let (Some(info), Some(process)) = (dir.read()?, dir.process()) else {
             // Gone; or started so shortly before the daemon's death that its CPUs never ran.
             self.end(instance, HASTE).await?;
             return Ok(None);

@@ -1,5 +1,8 @@
 //! The domain half against a real QEMU: the guest is a boot sector that halts.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::instance::InstanceDir;
 use super::{QemuConfig, QemuHost};
 use crate::host::{Host, HostEvent, HostEventKind, Report, StepProgress, save_image};
 use crate::model::domain::{DomainState, Runtime};
@@ -107,8 +110,8 @@ impl Drop for Rig {
         // Whatever a failed test left running.
         let Ok(domains) = self.dir.join("run").read_dir_utf8() else { return };
         for instance in domains.flatten().filter_map(|d| d.path().read_dir_utf8().ok()).flatten().flatten() {
-            if let Some(process) = (super::instance::InstanceDir { path: instance.path().to_owned() }).read() {
-                let _ = Command::new("kill").args(["-9", &process.pid.to_string()]).status();
+            if let Ok(Some(info)) = (InstanceDir { path: instance.path().to_owned() }).read() {
+                let _ = Command::new("kill").args(["-9", &info.pid.to_string()]).status();
             }
         }
     }
