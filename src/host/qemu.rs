@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   define:  text ─ hardware (strict) ─ addresses ─▶ text
-//!   start:   text ─ hardware ─ disks (chains) ─ argv ─▶ launch ─▶ RunningQemu, registered
+//!   start:   text ─ hardware ─ chains ─ argv ─▶ launch ─▶ RunningQemu, registered
 //!   after:   events (QMP) ─▶ HostEvent;   steps ─ Registry ─▶ QMP
 //! ```
 //!
@@ -10,25 +10,33 @@
 
 mod addresses;
 mod argv;
+pub mod block;
 mod capabilities;
 mod chains;
+pub mod cpu;
 mod define;
+#[cfg(test)]
+mod definition_tests;
 mod devices;
-
+mod disks;
 mod events;
 mod hardware;
 mod instance;
+pub mod job;
 mod launch;
 mod load;
+pub mod memory;
+mod merges;
 mod pidfd;
 mod probe;
 pub mod process;
 pub mod qmp;
 #[cfg(test)]
 mod real_tests;
+mod saves;
+pub mod steps;
 mod strict;
-#[cfg(test)]
-mod tests;
+mod tags;
 
 use crate::error::{Error, Result};
 use crate::host::{CommitError, Host, HostEvent, Note, Probe, Report, images};
@@ -70,7 +78,7 @@ impl QemuHost {
         Self { config, emulators, registry: Arc::default(), events }
     }
 
-    fn running(&self, instance: Instance) -> Result<Arc<RunningQemu>> {
+    fn must_run(&self, instance: Instance) -> Result<Arc<RunningQemu>> {
         self.registry.running(instance).ok_or_else(|| Error::invalid("domain is not running"))
     }
 
@@ -82,7 +90,7 @@ impl QemuHost {
 
     /// A command without arguments that may stop or resume the CPUs.
     async fn command(&self, instance: Instance, command: &str) -> Result<()> {
-        let qemu = self.running(instance)?;
+        let qemu = self.must_run(instance)?;
         let own = qemu.own_pause();
         qemu.monitor.execute(command, json!({})).await?;
         drop(own);
@@ -140,8 +148,8 @@ impl Host for QemuHost {
         define::check(xml, &self.emulators)
     }
 
-    async fn start(&self, start: &Start, _report: &dyn Report) -> Result<Runtime> {
-        self.launch(start).await
+    async fn start(&self, start: &Start, report: &dyn Report) -> Result<Runtime> {
+        self.launch(start, report).await
     }
 
     async fn attach(&self, domain: DomainId, instance: Instance, _xml: &str) -> Result<Option<(RunState, Runtime)>> {
@@ -172,23 +180,37 @@ impl Host for QemuHost {
         images::look(paths).await
     }
 
-    async fn prepare(&self, _op: OpId, _step: &Prepare, _report: &dyn Report) -> Result<Option<Note>> {
-        Err(Error::unsupported("snapshots"))
+    async fn prepare(&self, op: OpId, step: &Prepare, report: &dyn Report) -> Result<Option<Note>> {
+        steps::prepare(self, op, step, report).await
     }
 
-    async fn undo(&self, _op: OpId, _step: &Prepare, _note: Option<&Note>) -> Result<()> {
-        Err(Error::unsupported("snapshots"))
+    async fn undo(&self, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()> {
+        steps::undo(self, op, step, note).await
     }
 
-    async fn switch(&self, _op: OpId, _instance: Instance, _disks: &[SwitchDisk]) -> Result<(), CommitError> {
-        Err(CommitError::Refused(Error::unsupported("snapshots")))
+    async fn switch(&self, _op: OpId, instance: Instance, disks: &[SwitchDisk]) -> Result<(), CommitError> {
+        steps::switch(self, instance, disks).await
     }
 
-    async fn probe(&self, _instance: Instance, _disks: &[SwitchDisk]) -> Result<Probe> {
-        Ok(Probe::Unknown)
+    async fn probe(&self, instance: Instance, disks: &[SwitchDisk]) -> Result<Probe> {
+        steps::probe(self, instance, disks).await
     }
 
-    async fn settle(&self, _op: OpId, _step: &Settle, _report: &dyn Report) -> Result<()> {
-        Err(Error::unsupported("snapshots"))
+    async fn settle(&self, op: OpId, step: &Settle, report: &dyn Report) -> Result<()> {
+        steps::settle(self, op, step, report).await
+    }
+}
+
+#[async_trait]
+impl steps::Guests for QemuHost {
+    fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
+        self.registry.running(instance)
+    }
+    fn emit(&self, event: HostEvent) {
+        // Nobody listening means that the daemon is ending.
+        let _ = self.events.send(event);
+    }
+    async fn kill(&self, instance: Instance, graceful: bool) -> Result<()> {
+        self.end_of(instance, graceful).await
     }
 }

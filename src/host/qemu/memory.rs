@@ -1,0 +1,266 @@
+//! Memory to a file and back: QEMU's migration stream behind libvirt's save-image header.
+//!
+//! The target is always an open file handed over with `getfd` (QEMU 7.2 has no `file:`), so
+//! permissions, position and fsync are ours. Migration capabilities stay set in a QEMU and spoil
+//! what comes after (`snapshot-save` fails with an I/O error): each user sets what it needs, and
+//! [`calm`] clears them.
+//!
+//! Must not know: disks, plans.
+
+use super::job::{Job, Until};
+use super::qmp::{Monitor, QmpError};
+use crate::error::{Error, Result};
+use crate::host::images::blocking;
+use crate::host::{Report, StepProgress, save_image};
+use camino::Utf8Path;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+pub use crate::host::save_image::{SaveHeader, read_header};
+
+const LIVE: &str = "background-snapshot";
+/// Capabilities that change what stream a plain `migrate` writes.
+const SPOILERS: [&str; 4] = [LIVE, "mapped-ram", "multifd", "events"];
+/// The name under which QEMU keeps the file until `migrate` takes it.
+const FD_NAME: &str = "virsnap-memory";
+
+/// Whether processes of this user may track memory writes: QEMU needs userfaultfd with kernel
+/// faults, that is root, or the sysctl, or the device (QEMU 8.1+). Each QEMU is still asked, and
+/// one that refuses is saved standing still.
+#[must_use]
+pub fn host_tracks_writes() -> bool {
+    let sysctl = std::fs::read_to_string("/proc/sys/vm/unprivileged_userfaultfd").unwrap_or_default();
+    rustix::process::geteuid().is_root()
+        || sysctl.trim() == "1"
+        || File::options().read(true).write(true).open("/dev/userfaultfd").is_ok()
+}
+
+/// Whether this QEMU, with its memory, can save live. Sets the capability and clears it.
+pub async fn can_save_live(monitor: &Monitor) -> Result<bool, QmpError> {
+    let can = set_live(monitor).await?;
+    calm(monitor).await?;
+    Ok(can)
+}
+
+async fn set_capabilities(monitor: &Monitor, states: &[(&str, bool)]) -> Result<(), QmpError> {
+    let states = states.iter().filter(|(name, _)| monitor.schema().has_migration_capability(name));
+    let list: Vec<Value> = states.map(|(name, on)| json!({ "capability": name, "state": on })).collect();
+    monitor.execute("migrate-set-capabilities", json!({ "capabilities": list })).await.map(drop)
+}
+
+async fn set_live(monitor: &Monitor) -> Result<bool, QmpError> {
+    if !monitor.schema().has_migration_capability(LIVE) {
+        return Ok(false);
+    }
+    match set_capabilities(monitor, &[(LIVE, true)]).await {
+        Ok(()) => Ok(true),
+        Err(QmpError::Refused { desc, .. }) => {
+            tracing::info!(reason = desc, "QEMU cannot save memory while the guest runs");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// No capability set and no migration at work: the state in which snapshots can be taken.
+pub async fn calm(monitor: &Monitor) -> Result<(), QmpError> {
+    idle(monitor).await?;
+    set_capabilities(monitor, &SPOILERS.map(|name| (name, false))).await
+}
+
+/// How a migration stands.
+struct Migration(Value);
+
+impl Migration {
+    async fn read(monitor: &Monitor) -> Result<Self, QmpError> {
+        monitor.execute("query-migrate", json!({})).await.map(Self)
+    }
+    fn status(&self) -> &str {
+        self.0["status"].as_str().unwrap_or("none")
+    }
+    fn is_over(&self) -> bool {
+        matches!(self.status(), "none" | "completed" | "failed" | "cancelled")
+    }
+    fn pages(&self) -> u64 {
+        let count = |key: &str| self.0["ram"][key].as_u64().unwrap_or_default();
+        count("normal") + count("duplicate")
+    }
+    fn progress(&self) -> StepProgress {
+        let total = self.0["ram"]["total"].as_u64().unwrap_or_default();
+        let done = self.pages().saturating_mul(self.0["ram"]["page-size"].as_u64().unwrap_or(4096));
+        StepProgress { done: done.min(total), total }
+    }
+    fn error(&self) -> Error {
+        let desc = self.0["error-desc"].as_str().unwrap_or(self.status());
+        Error::failed(format!("migration job: failed: {desc}"))
+    }
+}
+
+/// Wait until QEMU has put away its last migration. A new one that comes between the status
+/// `completed` and that moment fails ("duplicate yank instance") and is never heard of again
+/// (measured with 10.0.2).
+async fn idle(monitor: &Monitor) -> Result<(), QmpError> {
+    if !monitor.schema().has_command("query-yank") {
+        return Ok(());
+    }
+    let clear = async {
+        loop {
+            let at_work = monitor.execute("query-yank", json!({})).await?;
+            let at_work = at_work.as_array().is_some_and(|list| list.iter().any(|i| i["type"] == "migration"));
+            if !at_work {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), clear).await.unwrap_or(Err(QmpError::Timeout))
+}
+
+/// A way to save.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// While the guest runs on; the stream is of the instant when it began.
+    Live,
+    /// While the guest stands still.
+    Still,
+}
+
+/// Everything that can be made ready while the guest still runs.
+pub async fn prepare(monitor: &Monitor, path: &Utf8Path, header: &str, running: bool, live: bool) -> Result<Way> {
+    calm(monitor).await?;
+    let (path, xml) = (path.to_owned(), header.to_owned());
+    let file = blocking(move || {
+        let fail = |e: std::io::Error| Error::system(format!("unable to write to '{path}'"), &e);
+        let mut file = File::options().write(true).open(&path).map_err(fail)?;
+        let start = save_image::begin(&file, &xml, running).map_err(fail)?;
+        file.seek(SeekFrom::Start(start)).map_err(fail)?;
+        Ok(file)
+    })
+    .await?;
+    monitor.send_fd(FD_NAME, file.as_fd()).await?;
+    // 0: no limit (measured with 7.2 and 10.0).
+    monitor.execute("migrate-set-parameters", json!({ "max-bandwidth": 0 })).await?;
+    Ok(if live && set_live(monitor).await? { Way::Live } else { Way::Still })
+}
+
+/// Begin to write what [`prepare`] made ready. For [`Way::Live`] it returns as soon as writes
+/// are tracked, so that the guest may go on.
+pub async fn begin(monitor: &Monitor, way: Way) -> Result<()> {
+    monitor.execute("migrate", json!({ "uri": format!("fd:{FD_NAME}") })).await?;
+    let mut asked = 0u32;
+    while way == Way::Live {
+        let now = Migration::read(monitor).await?;
+        match now.status() {
+            "completed" => break,
+            // The first page is written after tracking was switched on.
+            "active" if now.pages() > 0 => break,
+            _ if now.is_over() => return Err(now.error()),
+            _ => asked += 1,
+        }
+        if asked > 50 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Wait until all is written.
+pub async fn finish(monitor: &Monitor, report: &dyn Report) -> Result<()> {
+    let mut nap = Duration::from_millis(1);
+    loop {
+        let now = Migration::read(monitor).await?;
+        report.progress(now.progress());
+        if now.status() == "completed" {
+            calm(monitor).await?;
+            return Ok(());
+        }
+        if now.is_over() {
+            calm(monitor).await?;
+            return Err(now.error());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(nap) => {}
+            () = monitor.gone() => return Err(QmpError::Gone.into()),
+        }
+        nap = (nap * 2).min(Duration::from_millis(200));
+    }
+}
+
+/// Declare the file complete and durable.
+pub async fn seal(path: &Utf8Path) -> Result<()> {
+    let path = path.to_owned();
+    blocking(move || save_image::complete(&path)).await
+}
+
+/// End a save, in whatever state it is. When this returns, none runs.
+pub async fn cancel(monitor: &Monitor) -> Result<(), QmpError> {
+    loop {
+        let now = Migration::read(monitor).await?;
+        if now.is_over() {
+            break;
+        }
+        if now.status() != "cancelling" {
+            monitor.execute("migrate_cancel", json!({})).await?;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    calm(monitor).await?;
+    // Not there if `migrate` has taken it.
+    match monitor.execute("closefd", json!({ "fdname": FD_NAME })).await {
+        Ok(_) | Err(QmpError::Refused { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Load memory from a save image into a QEMU that was started with `-S -incoming defer`.
+pub async fn load_file(monitor: &Monitor, path: &Utf8Path, report: &dyn Report) -> Result<()> {
+    let at = path.to_owned();
+    let file = blocking(move || {
+        let header = read_header(&at)?;
+        let fail = |e: std::io::Error| Error::system(format!("Failed to open file '{at}'"), &e);
+        let mut file = File::open(&at).map_err(fail)?;
+        file.seek(SeekFrom::Start(header.data_offset)).map_err(fail)?;
+        Ok(file)
+    })
+    .await?;
+    monitor.send_fd(FD_NAME, file.as_fd()).await?;
+    monitor.execute("migrate-incoming", json!({ "uri": format!("fd:{FD_NAME}") })).await?;
+    finish(monitor, report).await.map_err(|e| e.context(format!("cannot load memory from '{path}'")))
+}
+
+/// Load memory and disks from the tag, in every active image that has it. QEMU matches an ID
+/// before a name when it goes back to a disk's tag, so a name that is another tag's ID is refused.
+pub async fn load_tag(monitor: &Monitor, tag: &str, report: &dyn Report) -> Result<()> {
+    let named = monitor.execute("query-named-block-nodes", json!({ "flat": true })).await?;
+    let graph = super::block::Graph::read(monitor).await?;
+    let (mut devices, mut vmstate) = (Vec::new(), None);
+    for node in named.as_array().map(Vec::as_slice).unwrap_or_default() {
+        let Some(name) = node["node-name"].as_str().filter(|n| graph.is_active(n)) else { continue };
+        let tags = node["image"]["snapshots"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ours: Vec<_> = tags.iter().filter(|t| t["name"] == tag).collect();
+        let [one] = ours[..] else {
+            if ours.is_empty() {
+                continue;
+            }
+            return Err(Error::invalid(format!("several internal snapshots are named '{tag}'")));
+        };
+        if tags.iter().any(|t| t["id"] == tag && t["id"] != one["id"]) {
+            return Err(Error::invalid(format!("'{tag}' is also the ID of another internal snapshot")));
+        }
+        if one["vm-state-size"].as_u64().is_some_and(|size| size > 0) {
+            vmstate = Some(name.to_owned());
+        }
+        devices.push(name.to_owned());
+    }
+    let Some(vmstate) = vmstate else {
+        return Err(Error::invalid(format!("no image has an internal snapshot '{tag}' with memory")));
+    };
+    let job = Job { monitor, id: "virsnap-load", kind: "snapshot-load" };
+    job.clear().await?;
+    let arguments = json!({ "job-id": job.id, "tag": tag, "vmstate": vmstate, "devices": devices });
+    monitor.execute("snapshot-load", arguments).await?;
+    job.wait(Until::Concluded, report).await
+}

@@ -1,0 +1,167 @@
+//! The steps of a plan, done to QEMU and to images: which function does which step, in which
+//! world (the hypervisor runs, or is gone).
+//!
+//! | module | steps |
+//! |---|---|
+//! | [`super::disks`] | `AddNodes`, the disk switch and its probe |
+//! | [`super::saves`] | `SaveMemory`, `LiveSave`, `AwaitSave` |
+//! | [`super::tags`] | `SaveTag`, `RemoveTag` |
+//! | [`super::merges`] | `MergeDown`, `MergeActive`, `Pivot`, `PullUp` |
+//! | [`crate::host::images`] | everything that needs no QEMU |
+//!
+//! A step that finds its QEMU gone either has a way without it (and takes it) or fails, saying
+//! that the guest quit. Must not know: the order of steps, the journal.
+
+use super::process::RunningQemu;
+use super::qmp::QmpError;
+use super::{cpu, disks, merges, saves, tags};
+use crate::error::{Error, Result};
+use crate::host::images::{files, img};
+use crate::host::{CommitError, HostEvent, HostEventKind, Note, Probe, Report, StepProgress};
+use crate::model::ids::{DiskTarget, Instance, OpId};
+use crate::plan::steps::{Prepare, Settle, SwitchDisk};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// What steps need of the host around them.
+#[async_trait]
+pub trait Guests: Send + Sync {
+    /// The QEMU of that start, if it runs.
+    fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>>;
+    /// Tell what happened.
+    fn emit(&self, event: HostEvent);
+    /// End it.
+    async fn kill(&self, instance: Instance, graceful: bool) -> Result<()>;
+}
+
+/// The QEMU of that start, if it runs and listens.
+pub(super) fn alive(guests: &dyn Guests, instance: Option<Instance>) -> Option<Arc<RunningQemu>> {
+    instance.and_then(|i| guests.running(i)).filter(|q| !q.monitor.is_gone())
+}
+
+fn must_live(guests: &dyn Guests, instance: Instance) -> Result<Arc<RunningQemu>> {
+    alive(guests, Some(instance)).ok_or_else(|| QmpError::Gone.into())
+}
+
+/// A block job's news, with libvirt's numbers.
+pub(super) fn block_job(guests: &dyn Guests, qemu: &RunningQemu, disk: &DiskTarget, job: i32, status: i32) {
+    let kind = HostEventKind::BlockJob { disk: disk.0.clone(), job, status };
+    guests.emit(HostEvent { domain: qemu.domain, instance: qemu.instance, kind });
+}
+
+/// Nobody watches an undo.
+pub(super) struct Unwatched;
+impl Report for Unwatched {
+    fn progress(&self, _: StepProgress) {}
+    fn paused_for(&self, _: u64) {}
+}
+
+/// Do a prepare step.
+pub async fn prepare(guests: &dyn Guests, op: OpId, step: &Prepare, report: &dyn Report) -> Result<Option<Note>> {
+    match step {
+        Prepare::Reserve { path, existing } => return files::reserve(path, *existing).await.map(Some),
+        Prepare::Format { image, backing } => img::format_overlay(image, backing).await?,
+        Prepare::Sync { path } => files::sync(path).await?,
+        Prepare::AddNodes { instance, disks } => disks::add(&*must_live(guests, *instance)?, disks).await?,
+        Prepare::Freeze { .. } => {
+            return Err(Error::unsupported("freezing the guest's file systems (QUIESCE) is not supported yet"));
+        }
+        Prepare::Pause { instance } => cpu::stop(&*must_live(guests, *instance)?).await?,
+        Prepare::SaveMemory { instance, path, header, was_running } => {
+            saves::still(&*must_live(guests, *instance)?, path, header, *was_running, report).await?;
+        }
+        Prepare::LiveSave { instance, path, header, disks } => {
+            saves::live(&*must_live(guests, *instance)?, path, header, disks, report).await?;
+        }
+        Prepare::AwaitSave { instance, path } => {
+            saves::await_live(&*must_live(guests, *instance)?, path, report).await?;
+        }
+        Prepare::SaveTag { instance, tag, vmstate, images } => {
+            tags::save(&*must_live(guests, *instance)?, op, tag, vmstate, images, report).await?;
+        }
+        Prepare::CreateTag { image, tag } => img::create_tag(image, tag).await?,
+    }
+    Ok(None)
+}
+
+/// Undo it, also if it never ran or ran half, and also a second time.
+pub async fn undo(guests: &dyn Guests, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()> {
+    match step {
+        Prepare::Reserve { path, existing } => files::unreserve(path, *existing, note).await,
+        Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::Freeze { .. } | Prepare::AwaitSave { .. } => Ok(()),
+        Prepare::AddNodes { instance, disks } => match alive(guests, Some(*instance)) {
+            Some(qemu) => unless_gone(disks::remove(&qemu, disks).await),
+            None => Ok(()),
+        },
+        Prepare::Pause { instance } => resume(guests, *instance).await,
+        Prepare::SaveMemory { instance, .. } => match alive(guests, Some(*instance)) {
+            Some(qemu) => unless_gone(saves::cancel(&qemu).await),
+            None => Ok(()),
+        },
+        Prepare::LiveSave { instance, disks, .. } => saves::undo_live(guests, op, *instance, disks).await,
+        Prepare::SaveTag { instance, tag, images, .. } => {
+            tags::undo_save(guests, op, *instance, images, tag).await
+        }
+        Prepare::CreateTag { image, tag } => img::remove_tag(image, tag).await,
+    }
+}
+
+/// Nothing has to be undone in a QEMU that is gone.
+fn unless_gone(done: Result<(), QmpError>) -> Result<()> {
+    match done {
+        Err(QmpError::Gone) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+async fn resume(guests: &dyn Guests, instance: Instance) -> Result<()> {
+    match alive(guests, Some(instance)) {
+        Some(qemu) => unless_gone(cpu::resume(&qemu).await),
+        None => Ok(()),
+    }
+}
+
+/// Switch the disks of a running guest, all or none.
+pub async fn switch(guests: &dyn Guests, instance: Instance, disks: &[SwitchDisk]) -> Result<(), CommitError> {
+    // A QEMU that was gone before has switched nothing.
+    let qemu = must_live(guests, instance).map_err(CommitError::Refused)?;
+    disks::switch(&qemu, disks).await
+}
+
+/// Whether they are switched.
+pub async fn probe(guests: &dyn Guests, instance: Instance, disks: &[SwitchDisk]) -> Result<Probe> {
+    match alive(guests, Some(instance)) {
+        Some(qemu) => disks::probe(&qemu, disks).await,
+        None => Ok(Probe::Unknown),
+    }
+}
+
+/// Do a settle step, also if it ran before or ran half.
+pub async fn settle(guests: &dyn Guests, op: OpId, step: &Settle, report: &dyn Report) -> Result<()> {
+    match step {
+        Settle::Publish(_) | Settle::Start(_) => Err(Error::internal("not a step of the images")),
+        Settle::Resume { instance, .. } => resume(guests, *instance).await,
+        Settle::Pause { instance } => match alive(guests, Some(*instance)) {
+            Some(qemu) => unless_gone(cpu::stop(&qemu).await),
+            None => Ok(()),
+        },
+        Settle::Thaw { .. } => Ok(()),
+        Settle::Stop { instance } => guests.kill(*instance, true).await,
+        Settle::ApplyTag { image, tag } => img::apply_tag(image, tag).await,
+        Settle::RemoveTag { instance, images, tag } => tags::remove(guests, op, *instance, images, tag, report).await,
+        Settle::MergeDown { instance, target, top, base } => {
+            merges::Merge { guests, op, target, top, base, report }.down(*instance).await
+        }
+        Settle::MergeActive { instance, target, top, base } => {
+            merges::Merge { guests, op, target, top, base, report }.active(*instance).await
+        }
+        Settle::Pivot { instance, target, top, base } => {
+            merges::Merge { guests, op, target, top, base, report }.pivot(*instance).await
+        }
+        Settle::PullUp { instance, image, from, onto } => {
+            merges::pull_up(guests, op, *instance, image, from, onto.as_ref(), report).await
+        }
+        Settle::Repoint { image, backing } => img::repoint(image, backing).await,
+        Settle::Unlink { path } => files::unlink_if_unused(path).await,
+    }
+}
