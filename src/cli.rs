@@ -37,8 +37,9 @@ pub async fn run(argv: Vec<OsString>) -> u8 {
     let parsed = match args::parse(argv) {
         Ok(parsed) => parsed,
         Err(Stop::Print(text)) => {
-            Output::new(false).print(&text);
-            return 0;
+            let mut out = Output::new(false);
+            out.print(&text);
+            return told(out.finish());
         }
         Err(Stop::Usage(text)) => {
             output::error(&text);
@@ -46,18 +47,23 @@ pub async fn run(argv: Vec<OsString>) -> u8 {
         }
     };
     let mut out = Output::new(parsed.global.quiet);
-    let code = match command(&parsed, &mut out).await {
+    let done = command(&parsed, &mut out).await;
+    out.flush();
+    let code = told(done);
+    // virsh ends every command with a newline, so what it said has one or is followed by an empty line.
+    out.extra("\n");
+    code.max(told(out.finish()))
+}
+
+/// The exit code, after the failure was told.
+fn told(done: Result<(), Failure>) -> u8 {
+    match done {
         Ok(()) => 0,
         Err(failure) => {
-            out.flush();
             failure.lines().iter().for_each(|line| output::error(line));
             FAILED
         }
-    };
-    // virsh ends every command with a newline, so what it said has one or is followed by an empty line.
-    out.extra("\n");
-    out.flush();
-    code
+    }
 }
 
 async fn command(parsed: &Parsed, out: &mut Output) -> Result<(), Failure> {

@@ -187,7 +187,8 @@ impl World {
                     }
                 }
                 Prepare::SaveMemory { path, .. } | Prepare::LiveSave { path, .. } => {
-                    self.files.insert(path.clone(), FileFact { kind: FileKind::File(9), header: None, saved_memory: true });
+                    self.files
+                        .insert(path.clone(), FileFact { kind: FileKind::File(9), header: None, saved_memory: true });
                 }
                 _ => {}
             }
@@ -262,17 +263,26 @@ fn show(plan: &Plan) -> String {
     let image = |i: &Image| i.path.to_string();
     for step in &plan.prepare {
         let text = match step {
-            Prepare::Format { image: i, backing } => format!("format {} on {} ({})", i.path, backing.path, backing.format),
+            Prepare::Format { image: i, backing } => {
+                format!("format {} on {} ({})", i.path, backing.path, backing.format)
+            }
             Prepare::Reserve { path, existing } => format!("reserve {path} ({existing:?})"),
             Prepare::Sync { path } => format!("sync {path}"),
             Prepare::AddNodes { disks, .. } => {
-                format!("add nodes {}", disks.iter().map(|d| format!("{}={}", d.node, d.overlay.path)).collect::<Vec<_>>().join(" "))
+                format!(
+                    "add nodes {}",
+                    disks.iter().map(|d| format!("{}={}", d.node, d.overlay.path)).collect::<Vec<_>>().join(" ")
+                )
             }
             Prepare::LiveSave { path, disks, .. } => format!("live save {path}, switching {} disks", disks.len()),
             Prepare::AwaitSave { path, .. } => format!("await {path}"),
             Prepare::SaveMemory { path, was_running, .. } => format!("save memory {path} (ran: {was_running})"),
             Prepare::SaveTag { tag, vmstate, images, .. } => {
-                format!("save tag {tag} in {}, memory in {}", images.iter().map(image).collect::<Vec<_>>().join(" "), vmstate.path)
+                format!(
+                    "save tag {tag} in {}, memory in {}",
+                    images.iter().map(image).collect::<Vec<_>>().join(" "),
+                    vmstate.path
+                )
             }
             Prepare::CreateTag { image: i, tag } => format!("create tag {tag} in {}", i.path),
             Prepare::Pause { .. } => "pause".to_owned(),
@@ -301,7 +311,12 @@ fn show(plan: &Plan) -> String {
                 format!("remove tag {tag} of {} by {by}", images.iter().map(image).collect::<Vec<_>>().join(" "))
             }
             Settle::MergeDown { instance, top, base, .. } => {
-                format!("merge {} down into {} by {}", top.path, base.path, if instance.is_some() { "QEMU" } else { "qemu-img" })
+                format!(
+                    "merge {} down into {} by {}",
+                    top.path,
+                    base.path,
+                    if instance.is_some() { "QEMU" } else { "qemu-img" }
+                )
             }
             Settle::MergeActive { top, base, .. } => format!("merge active {} down into {}", top.path, base.path),
             Settle::Pivot { top, base, .. } => format!("pivot {} to {}", top.path, base.path),
@@ -357,13 +372,21 @@ fn creating_on_every_kind_of_domain() {
         ("running, memory, live", running(ONE), with_memory("s"), CreateFlags::empty()),
         ("running, memory, halt", running(ONE), with_memory("s"), CreateFlags::HALT),
         ("paused, memory", World::new(DomainState::Paused, ONE), with_memory("s"), CreateFlags::empty()),
-        ("running, disk-only, no metadata", running(ONE), named("s"), CreateFlags::DISK_ONLY | CreateFlags::NO_METADATA),
+        (
+            "running, disk-only, no metadata",
+            running(ONE),
+            named("s"),
+            CreateFlags::DISK_ONLY | CreateFlags::NO_METADATA,
+        ),
     ] {
         out += &format!("== {title}\n{}", show(&world.create(&xml, flags).unwrap()));
     }
     let mut stopped = running(ONE);
     stopped.live_memory = false;
-    out += &format!("== running, memory, no userfaultfd\n{}", show(&stopped.create(&with_memory("s"), CreateFlags::empty()).unwrap()));
+    out += &format!(
+        "== running, memory, no userfaultfd\n{}",
+        show(&stopped.create(&with_memory("s"), CreateFlags::empty()).unwrap())
+    );
     insta::assert_snapshot!(out);
 }
 
@@ -412,7 +435,10 @@ fn reverting_to_every_kind() {
     world.now = 200;
     out += &format!("== memory\n{}", show(&world.revert("mem", RevertFlags::empty()).unwrap()));
     world.now = 200;
-    out += &format!("== memory again in the same second, paused\n{}", show(&world.revert("mem", RevertFlags::PAUSED).unwrap()));
+    out += &format!(
+        "== memory again in the same second, paused\n{}",
+        show(&world.revert("mem", RevertFlags::PAUSED).unwrap())
+    );
     let mut world = running(TWO);
     world.create(&named("int"), CreateFlags::empty()).unwrap();
     out += &format!("== internal, live\n{}", show(&world.revert("int", RevertFlags::empty()).unwrap()));

@@ -14,6 +14,7 @@ use virsnap::config::{Bus, Config, Driver, Settings, Surroundings};
 use virsnap::dbus::{Mount, Server};
 use virsnap::engine::service::Service;
 use virsnap::host::Host;
+use virsnap::host::qemu::{QemuConfig, QemuHost};
 use virsnap::host::sim::{SimHost, World};
 use virsnap::store::Store;
 use zbus::connection::Builder;
@@ -81,7 +82,11 @@ fn read(path: &Utf8Path) -> anyhow::Result<Settings> {
 fn main() -> ExitCode {
     let args = Args::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("VIRSNAP_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let outcome = args.config().and_then(|config| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let outcome = runtime.block_on(serve(&config));
@@ -155,13 +160,16 @@ impl Drivers<'_> {
                 let host = SimHost::new(Arc::new(Mutex::new(world)), Arc::default(), events);
                 (Store::in_memory()?, Arc::new(host))
             }
-            Driver::Qemu | Driver::Xen => bail!("driver '{driver}' is not available in this build"),
+            Driver::Qemu => {
+                let settings = QemuConfig { runtime_dir: self.config.runtime_dir.join("qemu"), emulator: None };
+                (self.store(driver)?, Arc::new(QemuHost::new(settings, events)))
+            }
+            Driver::Xen => bail!("driver '{driver}' is not available in this build"),
         };
         Ok(Service::open(store, host, host_events, now).await?)
     }
 
     /// The state file, for this driver.
-    #[allow(dead_code)]
     fn store(&mut self, driver: Driver) -> anyhow::Result<Store> {
         let driver = driver.to_string();
         if let Some(store) = &self.store {

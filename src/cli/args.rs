@@ -12,6 +12,9 @@ use std::ffi::OsString;
 /// clap's name of the words that belong to no option yet.
 const WORDS: &str = "\0words";
 
+/// Over the options that every command has.
+const EVERYWHERE: &str = "Options of every command";
+
 /// The options that stand before any command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Global {
@@ -92,7 +95,7 @@ pub fn parse(argv: Vec<OsString>) -> Result<Parsed, Stop> {
 #[must_use]
 pub fn app() -> clap::Command {
     let global = |name: &'static str, value: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name(value).help(help).global(true)
+        Arg::new(name).long(name).value_name(value).help(help).global(true).help_heading(EVERYWHERE)
     };
     clap::Command::new("virsnap")
         .version(env!("CARGO_PKG_VERSION"))
@@ -112,6 +115,7 @@ pub fn app() -> clap::Command {
                 .long("quiet")
                 .action(ArgAction::SetTrue)
                 .global(true)
+                .help_heading(EVERYWHERE)
                 .help("quiet mode: no headers, no confirmations, no empty lines"),
         )
         .subcommands(spec::commands().map(subcommand))
@@ -123,9 +127,8 @@ fn subcommand(command: &'static Command) -> clap::Command {
     for option in command.options {
         usage.push_str(&synopsis(option));
         let arg = Arg::new(option.name).long(option.name).help(option.help);
-        // Repeats are counted here, not by clap: virsh has its own words for them.
         app = app.arg(match option.kind {
-            Kind::Flag => arg.action(ArgAction::Count),
+            Kind::Flag => arg.action(ArgAction::SetTrue),
             _ => arg.action(ArgAction::Append).value_name("string").allow_hyphen_values(true),
         });
     }
@@ -147,11 +150,7 @@ fn typed(command: &'static Command, matches: &ArgMatches) -> Result<Typed, Stop>
     let mut given: Vec<(usize, Option<&'static Opt>, String)> = Vec::new();
     for option in command.options {
         if option.kind == Kind::Flag {
-            match matches.get_count(option.name) {
-                0 => {}
-                1 => typed.flags.push(option.name),
-                _ => return Err(seen(option)),
-            }
+            typed.flags.extend(matches.get_flag(option.name).then_some(option.name));
         } else {
             given.extend(placed(matches, option.name).map(|(at, value)| (at, Some(option), value)));
         }
@@ -207,7 +206,7 @@ fn stop(error: clap::Error) -> Stop {
         .and_then(|usage| usage.split_whitespace().next())
         .and_then(spec::find);
     let option = context(ContextKind::InvalidArg).and_then(|a| a.strip_prefix("--"));
-    let bare = |text: &str| text.split([' ', '=']).next().unwrap_or_default().to_owned();
+    let bare = |text: &str| text.split([' ', '=', '.']).next().unwrap_or_default().to_owned();
     let first = || {
         let lines: Vec<&str> = rendered.lines().take_while(|l| !l.is_empty()).map(str::trim).collect();
         let text = lines.join(" ");
@@ -226,10 +225,11 @@ fn stop(error: clap::Error) -> Stop {
         (ErrorKind::UnknownArgument, Some(_), None) => {
             format!("unexpected data '{}'", context(ContextKind::InvalidArg).unwrap_or_default())
         }
+        (ErrorKind::ArgumentConflict, _, Some(option)) => format!("option --{} already seen", bare(option)),
         (ErrorKind::TooManyValues, Some(_), Some(option)) => {
             format!("invalid '=' after option --{}", bare(option))
         }
-        (ErrorKind::InvalidValue, Some(_), Some(option)) if context(ContextKind::InvalidValue) == Some("") => {
+        (ErrorKind::InvalidValue, _, Some(option)) if context(ContextKind::InvalidValue) == Some("") => {
             format!("expected syntax: --{} <string>", bare(option))
         }
         _ => first(),

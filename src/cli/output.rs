@@ -1,21 +1,24 @@
 //! Standard output and standard error. A reader that goes away (`virsnap list | head -1`) is no
-//! failure: what is left to say is dropped.
+//! failure: what is left to say is dropped. Any other failure to write is one.
 
-use std::io::{BufWriter, Stdout, Write};
+use super::failure::Failure;
+use crate::error::Error;
+use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
 
 /// What a command says.
 #[derive(Debug)]
 pub struct Output {
     quiet: bool,
-    /// `None` once the reader has gone.
-    to: Option<BufWriter<Stdout>>,
+    to: BufWriter<Stdout>,
+    /// Once writing failed, nothing more is written.
+    broken: Option<io::Error>,
 }
 
 impl Output {
     /// Standard output; `quiet` is virsh's `-q`.
     #[must_use]
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, to: Some(BufWriter::new(std::io::stdout())) }
+        Self { quiet, to: BufWriter::new(io::stdout()), broken: None }
     }
     /// Whether `-q` was given.
     #[must_use]
@@ -24,10 +27,8 @@ impl Output {
     }
     /// Says what was asked for (`vshPrint`).
     pub fn print(&mut self, text: &str) {
-        if let Some(to) = &mut self.to
-            && to.write_all(text.as_bytes()).is_err()
-        {
-            self.to = None;
+        if self.broken.is_none() {
+            self.broken = self.to.write_all(text.as_bytes()).err();
         }
     }
     /// Says what `-q` silences (`vshPrintExtra`).
@@ -38,22 +39,24 @@ impl Output {
     }
     /// Hands over what was said so far.
     pub fn flush(&mut self) {
-        if let Some(to) = &mut self.to
-            && to.flush().is_err()
-        {
-            self.to = None;
+        if self.broken.is_none() {
+            self.broken = self.to.flush().err();
         }
     }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
+    /// Hands over the rest, and answers whether all that anyone wanted to read was written.
+    pub fn finish(mut self) -> Result<(), Failure> {
         self.flush();
+        match self.broken.take() {
+            Some(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure::new(Error::system("cannot write to standard output", &error).to_string()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
 /// One `error: ` on standard error.
 pub fn error(text: &str) {
     // Nobody is left to be told of a failure to tell.
-    let _ = writeln!(std::io::stderr(), "error: {text}");
+    let _ = writeln!(io::stderr(), "error: {text}");
 }

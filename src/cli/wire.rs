@@ -59,6 +59,9 @@ impl CallError {
 impl Bus {
     /// Connects to the bus; whether the service is there shows at the first call.
     pub async fn connect(global: &Global) -> Result<Self, Failure> {
+        if zbus::names::BusName::try_from(global.bus_name.as_str()).is_err() {
+            return Err(Failure::new(format!("'{}' is no name of a service on a bus", global.bus_name)));
+        }
         let default = if rustix::process::geteuid().is_root() { "system" } else { "session" };
         let asked = global.bus.as_deref().unwrap_or(default);
         let (builder, which) = match asked {
@@ -68,10 +71,12 @@ impl Bus {
             other => return Err(Failure::new(format!("'{other}' is no bus: say system, session or an address"))),
         };
         let connection = builder.build().await.map_err(|cause| {
-            Failure::new(format!(
-                "failed to connect to {which}: {}; is it running, and the right one (--bus)?",
-                without_number(&cause.to_string())
-            ))
+            let why = match cause {
+                zbus::Error::Connection(error, address) => format!("{error} ({address})"),
+                other => other.to_string(),
+            };
+            let why = without_number(&why);
+            Failure::new(format!("failed to connect to {which}: {why}; is it running, and the right one (--bus)?"))
         })?;
         let connect = format!("/org/libvirt/{}", global.driver);
         Ok(Self { connection, name: global.bus_name.clone(), connect, which })
@@ -159,6 +164,9 @@ impl Bus {
 }
 
 /// Rust appends the number of a system error to its text; libvirt does not.
-fn without_number(text: &str) -> &str {
-    text.split(" (os error").next().unwrap_or(text)
+fn without_number(text: &str) -> String {
+    match text.split_once(" (os error ") {
+        Some((before, after)) => format!("{before}{}", after.split_once(')').map_or("", |(_, rest)| rest)),
+        None => text.to_owned(),
+    }
 }

@@ -2,9 +2,11 @@
 
 use super::call::{Call, Fault, Reply};
 use super::mount::Mount;
+use super::router::invalid_uuid;
 use super::schema::Method;
 use super::typed_params;
 use crate::model::flags;
+use crate::model::ids::DomainId;
 
 /// Answer `member`; what the API has and this driver has not is code 3.
 pub(super) async fn call(mount: &Mount, member: &str, method: &Method, call: &Call) -> Reply {
@@ -21,7 +23,8 @@ pub(super) async fn call(mount: &Mount, member: &str, method: &Method, call: &Ca
         }
         "DomainLookupByUUID" => {
             let (uuid,): (String,) = call.args()?;
-            call.reply(&(mount.root.domain(service.lookup_uuid(&uuid)?),))
+            let id = DomainId(uuid::Uuid::parse_str(&uuid).map_err(|_| invalid_uuid())?);
+            call.reply(&(mount.root.domain(service.view(id)?.id),))
         }
         "DomainLookupByID" => {
             let (number,): (i32,) = call.args()?;

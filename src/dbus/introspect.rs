@@ -3,8 +3,9 @@
 //! Names only: a client that wants a child's interfaces asks the child.
 
 use super::mount::{Mount, Place};
-use super::path::{Object, domain_leaf, snapshot_leaf};
+use super::path::Object;
 use super::schema::{Interface, Schema};
+use crate::model::path::{domain_leaf, snapshot_leaf};
 use std::fmt::Write;
 
 const HEAD: &str = "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object Introspection 1.0//EN\"\n\

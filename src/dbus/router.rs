@@ -4,10 +4,10 @@
 //! Must not know: what a handler does.
 
 use super::call::{Call, Fault, Reply};
-use super::outbox::{Outbox, Outgoing};
 use super::mount::{Mount, Place, resolve};
+use super::outbox::{Outbox, Outgoing};
 use super::path::Object;
-use super::schema::{Interface, Method, Schema};
+use super::schema::{Method, Schema};
 use super::{connect, domain, introspect, properties, snapshot};
 use crate::error::{Code, Error, Result};
 use futures_util::StreamExt;

@@ -10,10 +10,10 @@
 
 mod addresses;
 mod argv;
-pub mod block;
+mod block;
 mod capabilities;
 mod chains;
-pub mod cpu;
+mod cpu;
 mod define;
 #[cfg(test)]
 mod definition_tests;
@@ -22,10 +22,10 @@ mod disks;
 mod events;
 mod hardware;
 mod instance;
-pub mod job;
+mod job;
 mod launch;
 mod load;
-pub mod memory;
+mod memory;
 mod merges;
 mod pidfd;
 mod probe;
@@ -34,7 +34,7 @@ pub mod qmp;
 #[cfg(test)]
 mod real_tests;
 mod saves;
-pub mod steps;
+mod steps;
 mod strict;
 mod tags;
 
@@ -206,10 +206,12 @@ impl steps::Guests for QemuHost {
     fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
         self.registry.running(instance)
     }
+
     fn emit(&self, event: HostEvent) {
-        // Nobody listening means that the daemon is ending.
+        // Nobody listens any more when the daemon ends.
         let _ = self.events.send(event);
     }
+
     async fn kill(&self, instance: Instance, graceful: bool) -> Result<()> {
         self.end_of(instance, graceful).await
     }

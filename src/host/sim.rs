@@ -19,6 +19,8 @@ pub mod world;
 mod blocks;
 mod prepare;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 pub use fuse::{Fault, Fuse};
 pub use world::{Body, ImageBody, World};
@@ -67,8 +69,15 @@ impl SimHost {
     /// Before every smallest part of an effect: time passes, and the fuse may strike. Never
     /// returns once the daemon is dead.
     async fn point(&self, what: &str) -> Result<()> {
+        let before = self.world().guests.len();
         match self.strike(what) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if self.world().guests.len() < before && !self.fuse.is_unseen() {
+                    // Whoever listens for events does so now.
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            }
             Err(Some(error)) => Err(error),
             Err(None) => std::future::pending().await,
         }
@@ -91,7 +100,7 @@ impl SimHost {
                     world.lose();
                     Err(None)
                 }
-                Fault::GuestDies => {
+                Fault::GuestDies | Fault::GuestDiesUnseen => {
                     for (domain, instance) in world.end_all() {
                         // Nobody may be listening any more.
                         let _ = self.events.send(HostEvent { domain, instance, kind: HostEventKind::Gone { clean: false } });

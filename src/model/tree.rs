@@ -38,12 +38,6 @@ impl Tree {
     #[must_use]
     pub fn changed(&self, put: Vec<Snapshot>, remove: &[SnapshotName], current: Option<Option<SnapshotName>>) -> Self {
         let mut tree = self.clone();
-        for name in remove {
-            let parent = tree.parent(name);
-            if tree.by_name.remove(name).is_some() {
-                tree.detach(&parent, name);
-            }
-        }
         for snapshot in put {
             let name = snapshot.name.clone();
             let before = tree.by_name.contains_key(&name).then(|| tree.parent(&name));
@@ -56,7 +50,13 @@ impl Tree {
                 tree.children.entry(parent).or_default().push(name);
             }
         }
-        // Children of what went were put with another parent, or are roots now.
+        for name in remove {
+            let parent = tree.parent(name);
+            if tree.by_name.remove(name).is_some() {
+                tree.detach(&parent, name);
+            }
+        }
+        // Children of what went were put with another parent before, or are roots now.
         for name in remove {
             if let Some(orphans) = tree.children.remove(&Some(name.clone())) {
                 let orphans = orphans.into_iter().filter(|o| tree.by_name.contains_key(o)).collect::<Vec<_>>();

@@ -146,6 +146,8 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
     let mut work = Vec::new();
     let mut pivots = Vec::new();
     let mut unlink: Vec<Utf8PathBuf> = Vec::new();
+    // What takes the place of a merged overlay, or of a base that went, stays.
+    let mut kept: Vec<Utf8PathBuf> = Vec::new();
     let open: Vec<Utf8PathBuf> = match request.instance {
         Some(_) => graph.current.iter().flat_map(|(_, i)| graph.chain(&i.path, facts)).collect(),
         None => Vec::new(),
@@ -178,28 +180,20 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
                     }
                 }
                 edit.replace(&target, &top, base)?;
+                kept.extend(graph.chain(&base.path, facts));
                 unlink.push(top.path);
             }
             Fate::Up { images, onto } => {
                 for image in images {
                     work.push(Settle::PullUp { instance: holder(&image.path), image, from: base.clone(), onto: onto.clone() });
                 }
+                kept.extend(onto.iter().flat_map(|o| graph.chain(&o.path, facts)));
                 unlink.push(base.path.clone());
             }
-            Fate::Stay => {
-                let keep = graph.is_needed(&base.path, facts, request.name);
-                if !keep && graph.is_ours(&base.path) {
-                    unlink.push(base.path.clone());
-                }
-            }
-        }
-        // An overlay of its own that nothing needs any more.
-        for overlay in gone.disks.iter().chain(&gone.revert_disks).filter(|d| d.name == disk.name).filter_map(overlay_image) {
-            if !graph.is_needed(&overlay.path, facts, request.name) {
-                unlink.push(overlay.path);
-            }
+            Fate::Stay => {}
         }
     }
+    unlink.extend(unneeded(request, gone, facts).into_iter().filter(|p| !kept.contains(p)));
     if let Memory::External(path) = &gone.memory {
         let shared = graph.tree.iter().any(|s| s.name != gone.name && s.memory == gone.memory);
         if !shared && !(graph.foreign)(path) {
@@ -207,9 +201,22 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
         }
     }
     work.extend(remove_tags(gone, facts, &open, request)?);
-    unlink.sort();
+    // An image goes before what it lies on.
+    unlink.sort_by_key(|p| (std::cmp::Reverse(graph.chain(p, facts).len()), p.clone()));
     unlink.dedup();
     Ok(assemble(request, gone, work, pivots, edit.finish(&unlink), unlink))
+}
+
+/// The images of the snapshot, and those beneath them, that we made and that nothing needs once it is gone.
+fn unneeded(request: &DeleteRequest<'_>, gone: &Snapshot, facts: &Facts) -> Vec<Utf8PathBuf> {
+    let graph = &request.graph;
+    let frozen = gone.frozen.iter().filter_map(|f| f.image.clone());
+    let overlays = gone.disks.iter().chain(&gone.revert_disks).filter_map(overlay_image);
+    let mut out: Vec<Utf8PathBuf> = frozen.chain(overlays).flat_map(|i| graph.chain(&i.path, facts)).collect();
+    out.sort();
+    out.dedup();
+    out.retain(|p| graph.is_ours(p) && !graph.is_needed(p, facts, request.name));
+    out
 }
 
 fn fate(request: &DeleteRequest<'_>, gone: &Snapshot, base: &Image, mut dependents: Vec<Image>, facts: &Facts) -> Fate {

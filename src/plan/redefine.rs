@@ -3,6 +3,7 @@
 
 use super::align::{self, Mode};
 use super::create::check_name;
+use super::graph::overlay_image;
 use super::refusal::Refusal;
 use super::steps::{Change, CurrentChange, PutSnapshot};
 use crate::error::Result;
@@ -85,6 +86,9 @@ pub fn plan(request: &RedefineRequest<'_>, doc: SnapshotDoc) -> Result<(Snapshot
         }
         change.current = Some(CurrentChange::Set(name.clone()));
     }
+    // The overlays that it names were made by a virsnap or a libvirt elsewhere: they go with their last use.
+    let overlays = snapshot.disks.iter().chain(&snapshot.revert_disks).filter_map(overlay_image);
+    change.owned = overlays.map(|i| (i.path, true)).collect();
     change.put.push(PutSnapshot { snapshot, texts: Some(texts) });
     Ok((name, change))
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod api;
 mod bus;
 
 use bus::{Bus, Client, Daemon};
@@ -97,7 +98,7 @@ async fn a_path_that_is_too_short_is_an_error_and_nothing_more() {
     let _daemon = Daemon::start(&bus);
     let client = bus.client().await;
     let uuid = "/_00000000_0000_4000_8000_000000000000";
-    for leaf in ["/x", "/_0", uuid, &format!("{uuid}_")] {
+    for leaf in ["/x", "/_0", uuid, &format!("{uuid}_a_")] {
         let path = format!("{TEST}/domainsnapshot{leaf}");
         for member in ["IsCurrent", "GetXMLDesc", "Revert"] {
             assert_eq!(refused(&client, &path, SNAPSHOT, member, &(0_u32,)).await, format!("{LIBVIRT}: Invalid UUID"));
@@ -220,7 +221,10 @@ fn settings_that_cannot_be_used_are_refused_in_one_line() {
         (vec!["--config", file], format!("virsnapd: {file}:2:1: unknown field `state_dir`")),
         (vec!["--config", "/nowhere"], "virsnapd: cannot read '/nowhere': No such file".to_owned()),
         (vec!["--driver", "xen"], "virsnapd: driver 'xen' is not available in this build".to_owned()),
-        (vec!["--driver", "test", "--bus", "unix:path=/nowhere"], "virsnapd: cannot connect to unix:path=/nowhere: ".to_owned()),
+        (
+            vec!["--driver", "test", "--bus", "unix:path=/nowhere"],
+            "virsnapd: cannot connect to unix:path=/nowhere: ".to_owned(),
+        ),
     ] {
         let mut daemon = Daemon { child: Daemon::spawn(dir.path(), &args), line: String::new() };
         let (status, told) = daemon.end();

@@ -31,12 +31,18 @@ pub(super) async fn add(qemu: &RunningQemu, disks: &[SwitchDisk]) -> Result<(), 
             node.extend(more.as_object().cloned().unwrap_or_default());
             Value::Object(node)
         };
-        let file = node(known.map(RunningDisk::file_options), json!({
-            "driver": file_driver(&disk.overlay), "node-name": file_node(disk), "filename": disk.overlay.path,
-        }));
-        let format = node(known.map(RunningDisk::format_options), json!({
-            "driver": disk.overlay.format, "node-name": disk.node, "file": file_node(disk), "backing": null,
-        }));
+        let file = node(
+            known.map(RunningDisk::file_options),
+            json!({
+                "driver": file_driver(&disk.overlay), "node-name": file_node(disk), "filename": disk.overlay.path,
+            }),
+        );
+        let format = node(
+            known.map(RunningDisk::format_options),
+            json!({
+                "driver": disk.overlay.format, "node-name": disk.node, "file": file_node(disk), "backing": null,
+            }),
+        );
         for node in [file, format] {
             qemu.monitor.execute("blockdev-add", node).await?;
         }

@@ -106,7 +106,13 @@ impl QemuHost {
         launched
     }
 
-    async fn launch_in(&self, dir: &InstanceDir, start: &Start, machine: &Machine, report: &dyn Report) -> Result<Runtime> {
+    async fn launch_in(
+        &self,
+        dir: &InstanceDir,
+        start: &Start,
+        machine: &Machine,
+        report: &dyn Report,
+    ) -> Result<Runtime> {
         let name = machine.hardware.name.clone();
         let process = Arc::new(self.spawn(dir, start, &machine.hardware, &machine.chains)?);
         let info = machine.info(start, &process);
@@ -179,7 +185,14 @@ impl QemuHost {
         Ok(process)
     }
 
-    fn watch(&self, qemu: Arc<RunningQemu>, process: Arc<Process>, info: Info, dir: InstanceDir, pauses_ended: mpsc::UnboundedReceiver<()>) {
+    fn watch(
+        &self,
+        qemu: Arc<RunningQemu>,
+        process: Arc<Process>,
+        info: Info,
+        dir: InstanceDir,
+        pauses_ended: mpsc::UnboundedReceiver<()>,
+    ) {
         let (registry, events) = (self.registry.clone(), self.events.clone());
         Watch { qemu, process, info, dir, registry, events, pauses_ended }.start();
     }

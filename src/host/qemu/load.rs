@@ -12,12 +12,7 @@ use crate::plan::steps::MemorySource;
 use serde_json::json;
 
 /// Make the QEMU ready to run.
-pub(super) async fn load(
-    qemu: &RunningQemu,
-    source: &MemorySource,
-    hw: &Hardware,
-    report: &dyn Report,
-) -> Result<()> {
+pub(super) async fn load(qemu: &RunningQemu, source: &MemorySource, hw: &Hardware, report: &dyn Report) -> Result<()> {
     if let Some(password) = hw.vnc.as_ref().and_then(|v| v.password.as_deref()) {
         let arguments = json!({ "protocol": "vnc", "password": password });
         qemu.monitor.execute("set_password", arguments).await?;

@@ -13,8 +13,10 @@ pub enum Fault {
     MachineKeeps,
     /// Daemon and guests die; what was not fsynced is lost.
     MachineLoses,
-    /// Every hypervisor dies; the daemon does not.
+    /// Every hypervisor dies, and the daemon is told at once.
     GuestDies,
+    /// Every hypervisor dies, and the daemon is told when it next listens.
+    GuestDiesUnseen,
     /// This part of the effect fails.
     Refuse,
 }
@@ -59,6 +61,16 @@ impl Fuse {
         Self { state: Mutex::new(state), burnt: Notify::new() }
     }
 
+    /// Strike at this number too.
+    pub fn also(&self, number: usize, fault: Fault) {
+        self.state().faults.push((number, fault));
+    }
+
+    /// Nothing goes wrong from here on.
+    pub fn stop(&self) {
+        self.state().faults.clear();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,6 +93,13 @@ impl Fuse {
             self.burnt.notify_one();
         }
         Verdict::Hit(fault)
+    }
+
+    /// Whether the last fault is one that nobody is told of.
+    pub(super) fn is_unseen(&self) -> bool {
+        let state = self.state();
+        let last = state.count.checked_sub(1);
+        state.faults.iter().any(|(n, f)| Some(*n) == last && *f == Fault::GuestDiesUnseen)
     }
 
     /// Returns once the daemon is dead.

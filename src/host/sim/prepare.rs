@@ -213,31 +213,44 @@ impl SimHost {
             guest.saving = None;
         }
         self.point("undo live save: pause").await?;
-        let alive = self.world().guest_mut(instance).map(|g| g.running = false).is_ok();
+        if let Ok(guest) = self.world().guest_mut(instance) {
+            guest.running = false;
+        }
         for disk in disks {
-            let (top, base) = (&disk.overlay.path, &disk.old.path);
-            self.point("undo live save: merge, half").await?;
-            let attached = self.world().is_active(instance, &disk.target, top);
-            // Never switched, or merged before this: it must not be merged again.
-            let holds = !alive && self.world().image(top).is_ok();
-            if attached || holds {
-                self.world().copy_down(top, base, true)?;
-                self.point("undo live save: merge").await?;
-                self.world().copy_down(top, base, false)?;
-            }
-            if attached {
-                self.point("undo live save: pivot").await?;
-                self.world().drop_layer(instance, &disk.target, top, &disk.old)?;
-            }
-            self.point("undo live save: blank").await?;
-            let mut world = self.world();
-            if world.body(top).is_ok_and(|b| *b != Body::Empty) && !world.is_active(instance, &disk.target, top) {
-                world.blank(disk)?;
-            }
+            self.merge_back(instance, disk).await?;
         }
         self.point("undo live save: resume").await?;
         if let Ok(guest) = self.world().guest_mut(instance) {
             guest.running = true;
+        }
+        Ok(())
+    }
+
+    async fn merge_back(&self, instance: Instance, disk: &SwitchDisk) -> Result<()> {
+        let (top, base) = (&disk.overlay.path, &disk.old.path);
+        self.point("undo live save: merge, half").await?;
+        // A hypervisor that does not have the overlay active was never switched, or has left it.
+        let done = {
+            let mut world = self.world();
+            let alive = world.guests.contains_key(&instance);
+            let done = world.image(top).is_err() || (alive && !world.is_active(instance, &disk.target, top));
+            if !done {
+                world.copy_down(top, base, true)?;
+            }
+            done
+        };
+        if !done {
+            self.point("undo live save: merge").await?;
+            self.world().copy_down(top, base, false)?;
+            self.point("undo live save: pivot").await?;
+            if self.world().guests.contains_key(&instance) {
+                self.world().drop_layer(instance, &disk.target, top, &disk.old)?;
+            }
+        }
+        self.point("undo live save: blank").await?;
+        let mut world = self.world();
+        if world.body(top).is_ok_and(|b| *b != Body::Empty) {
+            world.blank(disk)?;
         }
         Ok(())
     }
