@@ -80,14 +80,14 @@ done
 rm "$dir/program"
 disk() {
     echo "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>" \
-        "<source file='$dir/images/disk$1.qcow2'/><target dev='$2' bus='virtio'/></disk>"
+        "<source file='$dir/images/disk$1.qcow2'/><target dev='$2' bus='virtio'/><boot order='$(($1 + 1))'/></disk>"
 }
 cat >"$dir/demo.xml" <<XML
 <domain type='qemu'>
   <name>demo</name>
   <memory unit='MiB'>64</memory>
   <vcpu>1</vcpu>
-  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>
+  <os><type arch='x86_64' machine='pc'>hvm</type></os>
   <features><acpi/></features>
   <devices>
     <emulator>$(command -v qemu-system-x86_64)</emulator>

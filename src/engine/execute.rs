@@ -26,6 +26,8 @@ pub(super) struct Run<'a> {
     destroys: u64,
     /// What went wrong without keeping the operation from ending.
     reported: Option<Error>,
+    /// The first step that did not let the guest run: the operation stays open from there.
+    blocked: Option<usize>,
 }
 
 impl Inner {
@@ -46,8 +48,11 @@ impl Inner {
         let mut run = Run::new(self, domain, plan, notes);
         match phase {
             Phase::Preparing => run.back(usize::MAX).await,
-            Phase::Committing => run.in_doubt(None).await,
-            Phase::Settling => run.settle(settled).await,
+            Phase::Committing if settled == 0 => run.in_doubt(None).await,
+            Phase::Committing | Phase::Settling => {
+                run.end_unfinished_starts(settled).await?;
+                run.settle(settled).await
+            }
         }
     }
 }
@@ -55,7 +60,7 @@ impl Inner {
 impl<'a> Run<'a> {
     fn new(inner: &'a Inner, domain: &'a Arc<Domain>, plan: Plan, notes: Vec<(usize, Note)>) -> Self {
         let report = Reporter::new(domain, &plan);
-        Self { inner, domain, plan, notes, report, paused_at: None, destroys: domain.destroys(), reported: None }
+        Self { inner, domain, plan, notes, report, paused_at: None, destroys: domain.destroys(), reported: None, blocked: None }
     }
 
     async fn go(mut self) -> Result<()> {
@@ -104,7 +109,7 @@ impl<'a> Run<'a> {
                 }
                 match self.inner.host.switch(self.plan.op, instance, &disks).await {
                     Ok(()) => self.settle(0).await,
-                    Err(CommitError::Refused(error)) => self.give_up(usize::MAX, error).await,
+                    Err(CommitError::Refused(error)) => self.retreat(error).await,
                     Err(CommitError::InDoubt(error)) => self.in_doubt(Some(error)).await,
                 }
             }
@@ -146,14 +151,48 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The switch did not happen: back, and answer with `error`.
+    async fn retreat(&mut self, error: Error) -> Result<()> {
+        if let Err(store) = self.inner.store.retreat(self.plan.op) {
+            // Recovery would not know that the way is back, so nothing may go. But the guest runs on.
+            self.let_run().await;
+            return Err(error.context(format!("undoing it goes on later: {store}")));
+        }
+        self.give_up(usize::MAX, error).await
+    }
+
+    /// Undo what keeps the guest from running.
+    async fn let_run(&mut self) {
+        for step in self.plan.prepare.iter().filter(|s| holds_guest(s)).rev() {
+            if let Err(error) = self.inner.host.undo(self.plan.op, step, None).await {
+                warn!(op = %self.plan.op, %error, "cannot let the guest run");
+            }
+        }
+        self.resumed_after_undo();
+    }
+
+    /// A small step once more if it failed.
+    async fn undo_twice(&self, i: usize) -> Result<()> {
+        let step = &self.plan.prepare[i];
+        let note = self.notes.iter().find(|(n, _)| *n == i).map(|(_, note)| note);
+        match self.inner.host.undo(self.plan.op, step, note).await {
+            Ok(()) => Ok(()),
+            Err(_) => self.inner.host.undo(self.plan.op, step, note).await,
+        }
+    }
+
     /// Undo the first `ran` prepare steps, backwards.
     async fn back(&mut self, ran: usize) -> Result<()> {
         let ran = ran.min(self.plan.prepare.len());
         let mut first_error = None;
         for i in (0..ran).rev() {
             let step = &self.plan.prepare[i];
-            let note = self.notes.iter().find(|(n, _)| *n == i).map(|(_, note)| note);
-            match self.inner.host.undo(self.plan.op, step, note).await {
+            // What a step leaves may need what was made before it: after a failure nothing is
+            // taken away any more. But the guest runs on.
+            if first_error.is_some() && !holds_guest(step) {
+                continue;
+            }
+            match self.undo_twice(i).await {
                 Ok(()) => {
                     if let Prepare::Pause { .. } = step {
                         self.resumed_after_undo();
@@ -162,10 +201,6 @@ impl<'a> Run<'a> {
                 Err(error) => {
                     warn!(op = %self.plan.op, step = i, %error, "undo failed");
                     first_error.get_or_insert(error);
-                    // What lies before may still be undone, except the files that this step's effect may need.
-                    if matches!(step, Prepare::LiveSave { .. }) {
-                        break;
-                    }
                 }
             }
         }
@@ -192,32 +227,57 @@ impl<'a> Run<'a> {
             // An overlay that was ever attached may hold guest data: forward.
             Probe::Done | Probe::Unknown => self.settle(0).await,
             Probe::NotDone => match error {
-                Some(error) => self.give_up(usize::MAX, error).await,
-                None => self.back(usize::MAX).await,
+                Some(error) => self.retreat(error).await,
+                None => {
+                    self.inner.store.retreat(self.plan.op)?;
+                    self.back(usize::MAX).await
+                }
             },
         }
+    }
+
+    /// A start that is not recorded as done: its hypervisor never ran, and must not hold images
+    /// that the steps before it change.
+    async fn end_unfinished_starts(&self, settled: usize) -> Result<()> {
+        for step in self.plan.settle.iter().skip(settled) {
+            if let Settle::Start(start) = step {
+                self.inner.host.kill(start.instance, false).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Settle, from step `from` on.
     async fn settle(&mut self, from: usize) -> Result<()> {
         let mut paused: Option<Instance> = None;
+        self.blocked = None;
         for i in from..self.plan.settle.len() {
             let step = self.plan.settle[i].clone();
             self.report.step(self.plan.prepare.len() + 1 + i, settle_name(&step));
-            let result = self.settle_step(i, &step).await;
+            let mut result = self.settle_step(i, &step).await;
+            if result.is_err() && !is_long(&step) {
+                result = self.settle_step(i, &step).await;
+            }
             match (&step, result) {
                 (Settle::Pause { instance }, Ok(())) => paused = Some(*instance),
                 (Settle::Resume { .. }, Ok(())) => paused = None,
                 (_, Ok(())) => {}
                 (_, Err(error)) if step.is_must() => {
-                    if let Some(instance) = paused {
-                        // Not published: the guest goes on where it was, the retry pauses it again.
+                    // A pivot that failed may have happened, and its overlay must not be committed
+                    // again after the guest has written below it: it stands still until the retry.
+                    if let Some(instance) = paused.filter(|_| !matches!(step, Settle::Pivot { .. })) {
+                        // Not published: the guest goes on where it is, the retry pauses it again.
                         let resume = Settle::Resume { instance, why: ResumeWhy::Unpaused };
                         if let Err(e) = self.inner.host.settle(self.plan.op, &resume, &self.report).await {
                             warn!(op = %self.plan.op, error = %e, "cannot resume the guest");
                         }
                     }
                     return Err(error.context("it is not finished; the same call goes on with it"));
+                }
+                (Settle::Resume { .. } | Settle::Thaw { .. }, Err(error)) => {
+                    warn!(op = %self.plan.op, step = i, %error, "the guest does not run");
+                    self.blocked.get_or_insert(i);
+                    self.reported.get_or_insert(error);
                 }
                 (_, Err(error)) => {
                     warn!(op = %self.plan.op, step = i, %error, "reported");
@@ -227,7 +287,9 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        self.inner.store.close(self.plan.op)?;
+        if self.blocked.is_none() {
+            self.inner.store.close(self.plan.op)?;
+        }
         if self.plan.kind == OpKind::Revert && self.domain.state().row.persistent {
             self.lifecycle(Lifecycle::DefinedFromSnapshot);
         }
@@ -239,7 +301,7 @@ impl<'a> Run<'a> {
         let gave_up_start = self.domain.destroys() != self.destroys;
         match step {
             Settle::Publish(change) => {
-                self.inner.store.publish_step(op, self.plan.domain, change, i + 1)?;
+                self.inner.store.publish_step(op, self.plan.domain, change, self.done(i))?;
                 self.published(change)
             }
             Settle::Start(_) | Settle::Resume { .. } if self.plan.kind == OpKind::Revert && gave_up_start => {
@@ -247,7 +309,7 @@ impl<'a> Run<'a> {
             }
             Settle::Start(start) => {
                 let started = self.start(start).await;
-                self.inner.store.settled(op, i + 1)?;
+                self.inner.store.settled(op, self.done(i))?;
                 started
             }
             Settle::Resume { why, .. } if self.plan.kind == OpKind::Revert && !self.domain.state().is_active() => {
@@ -269,6 +331,11 @@ impl<'a> Run<'a> {
             }
             _ => self.inner.host.settle(op, step, &self.report).await,
         }
+    }
+
+    /// How many steps need not be repeated once step `i` is done.
+    fn done(&self, i: usize) -> usize {
+        self.blocked.unwrap_or(i + 1)
     }
 
     /// The store has applied `change`.
@@ -417,6 +484,20 @@ impl<'a> Run<'a> {
     fn emit(&self, kind: EventKind) {
         self.inner.emit(self.plan.domain, kind);
     }
+}
+
+/// Whether the guest stands still or is frozen until the step is undone.
+fn holds_guest(step: &Prepare) -> bool {
+    matches!(step, Prepare::Pause { .. } | Prepare::Freeze { .. })
+}
+
+/// Steps that take long fail for good reasons: they are not tried twice in a row. A start says
+/// itself what became of it.
+fn is_long(step: &Settle) -> bool {
+    matches!(
+        step,
+        Settle::MergeDown { .. } | Settle::MergeActive { .. } | Settle::PullUp { .. } | Settle::Start(_) | Settle::Unlink { .. }
+    )
 }
 
 fn prepare_name(step: &Prepare) -> &'static str {

@@ -39,6 +39,7 @@ impl Service {
         let (id, name) = self.inner.identify(&text)?;
         if let Some(domain) = self.inner.find(id) {
             let _slot = domain.slot("define").await?;
+            self.inner.finish_open_ops(&domain).await?;
             let mut row = domain.state().row;
             row.persistent = true;
             row.inactive_xml = Some(text);
@@ -84,6 +85,7 @@ impl Service {
             }
         };
         let _slot = domain.slot("create").await?;
+        self.inner.finish_open_ops(&domain).await?;
         if domain.state().is_active() {
             return Err(Error::invalid(format!("domain is already active as '{}'", domain.view().name)));
         }
@@ -162,6 +164,7 @@ impl Service {
     pub async fn suspend(&self, id: DomainId) -> Result<()> {
         let domain = self.inner.domain(id)?;
         let _slot = domain.slot("suspend").await?;
+        self.inner.finish_open_ops(&domain).await?;
         let state = domain.state();
         let instance = state.running()?;
         if state.run.state == DomainState::Paused {
@@ -177,6 +180,7 @@ impl Service {
     pub async fn resume(&self, id: DomainId) -> Result<()> {
         let domain = self.inner.domain(id)?;
         let _slot = domain.slot("resume").await?;
+        self.inner.finish_open_ops(&domain).await?;
         let state = domain.state();
         let instance = state.running()?;
         if state.run.state == DomainState::Running {

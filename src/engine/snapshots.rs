@@ -111,14 +111,16 @@ impl Service {
             // The open operation that has just ended may have been this very call's.
             return existing(&tree, name).map(drop);
         }
-        let mut last_error = None;
+        let mut done = Ok(());
         for one in delete::order(&tree, name, flags) {
-            if let Err(error) = self.delete_one(&domain, &one, flags).await {
-                last_error = Some(error);
+            done = self.delete_one(&domain, &one, flags).await;
+            // What failed may be half done: nothing is planned over it.
+            if done.is_err() {
+                break;
             }
         }
         self.inner.reap_transient(&domain);
-        last_error.map_or(Ok(()), Err)
+        done
     }
 
     async fn delete_one(&self, domain: &Arc<Domain>, name: &SnapshotName, flags: DeleteFlags) -> Result<()> {

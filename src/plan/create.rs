@@ -294,7 +294,8 @@ pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts, caps: Capa
             match memory {
                 Some(path) if running && caps.live_memory && !halt && !manual && !switches.is_empty() => {
                     prepare.push(Prepare::LiveSave { instance, path: path.clone(), header, disks: switches });
-                    prepare.push(Prepare::AwaitSave { instance, path });
+                    prepare.push(Prepare::AwaitSave { instance, path: path.clone() });
+                    prepare.push(Prepare::Sync { path });
                     Commit::Publish(Box::new(change))
                 }
                 memory => {

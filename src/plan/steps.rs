@@ -284,7 +284,8 @@ pub enum Settle {
         base: Image,
     },
     /// Leave the active layer while the guest stands still (see `Pause`, `Publish`, `Resume`
-    /// around it). Without the hypervisor: `qemu-img commit`.
+    /// around it). Without the hypervisor: `qemu-img commit`. The layer is emptied afterwards, and
+    /// one that is empty was left: nothing is committed again over what the guest wrote below it.
     Pivot {
         /// The running hypervisor.
         instance: Instance,

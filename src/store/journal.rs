@@ -78,6 +78,12 @@ impl Store {
         self.write("committing", |db, _| set_phase(db, op, Phase::Committing))
     }
 
+    /// The disk switch did not happen, and the way is back. Said before the first undo: once files
+    /// are gone, a probe that finds no hypervisor must not lead forward.
+    pub fn retreat(&self, op: OpId) -> Result<()> {
+        self.write("retreat", |db, _| set_phase(db, op, Phase::Preparing))
+    }
+
     /// The commit of a plan whose commit is a publish.
     pub fn commit_publish(&self, op: OpId, domain: DomainId, change: &Change) -> Result<()> {
         self.write("commit_publish", |db, driver| {

@@ -2,7 +2,8 @@
 
 use crate::machine::{Call, Machine};
 use crate::picture::{Content, Picture, Words};
-use std::collections::BTreeMap;
+use camino::Utf8PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use virsnap::host::sim::guest::Guest;
 use virsnap::host::sim::world::{Blocks, Disks};
 use virsnap::host::sim::{Fault, World, hold};
@@ -25,18 +26,12 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Verdict {
 pub fn check(machine: &Machine, expected: &Expected, faults: &[(usize, Fault)]) -> Verdict {
     let world = hold(&machine.world).clone();
     ensure(world.violations.is_empty(), || format!("violation: {}", world.violations[0]))?;
-    check_world(machine, &world, expected, faults)?;
+    check_guest(machine, &world, expected, faults)?;
+    check_files(machine, &world, expected, faults)?;
     let mut dark = world.clone();
     dark.lose();
     let off: Vec<_> = faults.iter().copied().chain([(0, Fault::MachineLoses)]).collect();
-    check_files(&Picture::of(machine, &dark), &dark, expected, &off).map_err(|e| format!("after a power cut: {e}"))
-}
-
-fn check_world(machine: &Machine, world: &World, expected: &Expected, faults: &[(usize, Fault)]) -> Verdict {
-    let now = Picture::of(machine, world);
-    let place = place(&now, expected)?;
-    check_guest(&now, world, place, expected, faults)?;
-    check_files(&now, world, expected, faults)
+    check_files(machine, &dark, expected, &off).map_err(|e| format!("after a power cut: {e}"))
 }
 
 /// Which of the worlds it is.
@@ -71,7 +66,9 @@ fn difference(a: &Words, b: &Words) -> String {
     format!("inactive definition {:?} and not {:?}", b.inactive_xml, a.inactive_xml)
 }
 
-fn check_guest(now: &Picture, world: &World, place: &Picture, expected: &Expected, faults: &[(usize, Fault)]) -> Verdict {
+fn check_guest(machine: &Machine, world: &World, expected: &Expected, faults: &[(usize, Fault)]) -> Verdict {
+    let now = Picture::of(machine, world);
+    let place = place(&now, expected)?;
     ensure(world.guests.len() < 2, || "two guests".to_owned())?;
     let killed = faults.iter().any(|(_, f)| matches!(f, Fault::GuestDies | Fault::GuestDiesUnseen | Fault::MachineKeeps | Fault::MachineLoses));
     let refused = faults.iter().any(|(_, f)| *f == Fault::Refuse);
@@ -103,16 +100,17 @@ fn check_guest(now: &Picture, world: &World, place: &Picture, expected: &Expecte
     Ok(())
 }
 
-fn check_files(now: &Picture, world: &World, expected: &Expected, faults: &[(usize, Fault)]) -> Verdict {
-    let place = place(now, expected)?;
-    check_snapshots(now, world, expected)?;
-    check_disks(now, world, place, expected)?;
+fn check_files(machine: &Machine, world: &World, expected: &Expected, faults: &[(usize, Fault)]) -> Verdict {
+    let now = Picture::of(machine, world);
+    let place = place(&now, expected)?;
+    check_snapshots(&now, world, expected)?;
+    check_disks(machine, &now, world, place, expected)?;
     let refused = faults.iter().any(|(_, f)| *f == Fault::Refuse);
     let missing: Vec<_> = place.paths.difference(&now.paths).collect();
     ensure(missing.is_empty(), || format!("files are gone: {missing:?}"))?;
     let stray: Vec<_> = now.paths.difference(&place.paths).collect();
     // A file that cannot be removed is reported, and stays.
-    ensure(stray.is_empty() || (refused && stray_is_known(machine_unlinks(now, expected), &stray)), || {
+    ensure(stray.is_empty() || (refused && stray.iter().all(|s| removed(expected).contains(*s))), || {
         format!("stray files: {stray:?}")
     })?;
     for (path, tags) in &now.tags {
@@ -126,13 +124,9 @@ fn check_files(now: &Picture, world: &World, expected: &Expected, faults: &[(usi
 }
 
 /// Files that the whole call removes.
-fn machine_unlinks(_now: &Picture, expected: &Expected) -> Vec<camino::Utf8PathBuf> {
+fn removed(expected: &Expected) -> BTreeSet<Utf8PathBuf> {
     let end = expected.after.last().unwrap_or(&expected.before);
     expected.before.paths.difference(&end.paths).cloned().collect()
-}
-
-fn stray_is_known(unlinked: Vec<camino::Utf8PathBuf>, stray: &[&camino::Utf8PathBuf]) -> bool {
-    stray.iter().all(|s| unlinked.contains(s))
 }
 
 /// Every snapshot holds what it held; a new one is of one instant.
@@ -171,9 +165,8 @@ fn same(disks: &BTreeMap<String, Blocks>, then: &Disks, name: &SnapshotName) -> 
 }
 
 /// The disks hold everything that was flushed.
-fn check_disks(now: &Picture, world: &World, place: &Picture, expected: &Expected) -> Verdict {
+fn check_disks(machine: &Machine, now: &Picture, world: &World, place: &Picture, expected: &Expected) -> Verdict {
     let disks = now.disks.as_ref().map_err(Clone::clone)?;
-    let old = expected.before.live.as_ref().map(|(i, _)| *i);
     let last: Option<&Guest> = world.guests.values().next().or(world.last_ended.as_ref());
     let truth = match expected.call {
         Call::Revert(name, _) if !std::ptr::eq(place, &expected.before) => {
@@ -182,23 +175,16 @@ fn check_disks(now: &Picture, world: &World, place: &Picture, expected: &Expecte
             for (disk, blocks) in &target.disks {
                 held.insert(disk.as_str().into(), blocks.clone()?);
             }
-            let new = last.filter(|g| Some(g.instance) != old && !expected.was_before(g));
+            let new = last.filter(|g| ![machine.running, machine.ended].contains(&Some(g.instance)));
             if let Some(new) = new {
                 ensure(new.found == held, || format!("the new guest found {:?} and not {held:?}", new.found))?;
             }
             new.map_or(held, |g| g.truth.clone())
         }
-        _ => match last.filter(|g| Some(g.instance) == old) {
+        _ => match last.filter(|g| Some(g.instance) == machine.running) {
             Some(guest) => guest.truth.clone(),
             None => expected.before.disks.clone()?,
         },
     };
     ensure(*disks == truth, || format!("the disks hold {disks:?}, and what was flushed is {truth:?}"))
-}
-
-impl Expected {
-    /// A guest that had ended before the call.
-    fn was_before(&self, guest: &Guest) -> bool {
-        self.before.ended == Some(guest.instance)
-    }
 }

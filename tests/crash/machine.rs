@@ -6,7 +6,7 @@ use uuid::Uuid;
 use virsnap::engine::service::Service;
 use virsnap::error::{Error, Result};
 use virsnap::host::sim::{Body, Fault, Fuse, ImageBody, SharedWorld, SimHost, World, hold};
-use virsnap::model::ids::{DomainId, SnapshotName};
+use virsnap::model::ids::{DomainId, Instance, SnapshotName};
 use virsnap::store::Store;
 
 pub const DOMAIN: DomainId = DomainId(Uuid::from_u128(0x1234_5678_9abc_4def_8123_4567_89ab_cdef));
@@ -31,6 +31,10 @@ pub struct Machine {
     pub store: Store,
     pub fuse: Arc<Fuse>,
     pub live_memory: bool,
+    /// The hypervisor that ran before the call.
+    pub running: Option<Instance>,
+    /// The last one that had ended before the call.
+    pub ended: Option<Instance>,
 }
 
 /// How a daemon's life ended.
@@ -67,7 +71,8 @@ impl Machine {
         }
         let fuse = Arc::new(Fuse::new([]));
         let store = Store::in_memory().unwrap();
-        let machine = Self { world: Arc::new(Mutex::new(world)), store, fuse, live_memory };
+        let world = Arc::new(Mutex::new(world));
+        let mut machine = Self { world, store, fuse, live_memory, running: None, ended: None };
         let all = calls.to_vec();
         let end = machine.life(async move |service| {
             service.define(&definition(disks)).await?;
@@ -76,8 +81,12 @@ impl Machine {
             }
             Ok(())
         });
-        // The closure cannot place files: those calls come through `apply`.
         assert!(matches!(end, End::Answered(Ok(()))), "{end:?}");
+        {
+            let world = hold(&machine.world);
+            machine.running = world.guests.keys().next().copied();
+            machine.ended = world.last_ended.as_ref().map(|g| g.instance);
+        }
         machine
     }
 

@@ -29,8 +29,6 @@ pub struct Content {
 pub struct Picture {
     pub words: Words,
     pub live: Option<(Instance, String)>,
-    /// The last hypervisor that ended.
-    pub ended: Option<Instance>,
     /// Whether the guest's CPUs run; `None` without a guest.
     pub runs: Option<bool>,
     pub contents: BTreeMap<SnapshotName, Content>,
@@ -66,7 +64,6 @@ impl Picture {
             empty: world.paths().filter(|p| world.body(p).is_ok_and(|b| *b == Body::Empty)).cloned().collect(),
             tags: tags(world),
             live,
-            ended: world.last_ended.as_ref().map(|g| g.instance),
             words: Words {
                 snapshots: snapshots.into_iter().map(with_texts).collect(),
                 current,

@@ -106,7 +106,7 @@ async fn round_trip(qemu: Qemu, kind: Kind, state: State, disks: usize) {
     assert!(guest.domain.names().await.is_empty());
     guest.assert_clean().await;
     for top in guest.tops().await {
-        assert_eq!(guest::layers(&top), 1, "all layers are merged");
+        assert_eq!(guest::layers(&top), [top.clone()], "all layers are merged");
     }
     guest.domain.undefine(0).await.unwrap();
     assert!(daemon.hypervisors().is_empty());

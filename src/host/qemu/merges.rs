@@ -12,7 +12,7 @@ use super::qmp::{Monitor, QmpError};
 use super::steps::{Guests, alive, block_job};
 use crate::error::{Error, Result};
 use crate::host::Report;
-use crate::host::images::img;
+use crate::host::images::{files, img};
 use crate::model::ids::{DiskTarget, Image, Instance, OpId};
 use serde_json::json;
 
@@ -42,6 +42,26 @@ impl Merge<'_> {
 
     async fn offline(&self) -> Result<()> {
         img::commit(self.top, self.base, Some(self.report)).await
+    }
+
+    /// The layer was left and is in `base`. It is emptied, so that no later commit of it can
+    /// overwrite what the guest writes below it from now on: nothing else on the disk shows that
+    /// it was left.
+    async fn give_up_layer(&self) -> Result<()> {
+        match self.top.path.metadata() {
+            Ok(meta) if meta.is_file() => files::empty(&self.top.path).await,
+            Ok(_) => img::format_overlay(self.top, self.base).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The active layer of a guest that is gone.
+    async fn offline_active(&self) -> Result<()> {
+        if self.top.path.metadata().is_ok_and(|m| m.is_file() && m.len() == 0) {
+            return Ok(());
+        }
+        self.offline().await?;
+        self.give_up_layer().await
     }
 
     /// Tell of a failed job, unless the whole guest failed.
@@ -122,12 +142,13 @@ impl Merge<'_> {
 
     /// Leave the active layer of a guest that stands still.
     pub(super) async fn pivot(&self, instance: Instance) -> Result<()> {
-        let Some(qemu) = alive(self.guests, Some(instance)) else { return self.offline().await };
+        let Some(qemu) = alive(self.guests, Some(instance)) else { return self.offline_active().await };
         let id = self.id();
         let job = Job { monitor: &qemu.monitor, id: &id, kind: "block-commit" };
         if job.clear().await? {
             if self.left(&Graph::read(&qemu.monitor).await?) {
-                return Ok(block::drop_unused(&qemu.monitor, &self.top.path).await?);
+                block::drop_unused(&qemu.monitor, &self.top.path).await?;
+                return self.give_up_layer().await;
             }
             // The job has failed since, or was lost with another QEMU's life.
             self.active(instance).await?;
@@ -143,6 +164,7 @@ impl Merge<'_> {
         let done = done.await;
         self.told(&qemu, ACTIVE_COMMIT, done)?;
         block::drop_unused(&qemu.monitor, &self.top.path).await?;
+        self.give_up_layer().await?;
         block_job(self.guests, &qemu, self.target, ACTIVE_COMMIT, COMPLETED);
         Ok(())
     }

@@ -106,6 +106,12 @@ impl World {
         }
         Ok(())
     }
+    /// Truncate the file, and fsync it.
+    pub(super) fn empty(&mut self, path: &Utf8Path) -> Result<()> {
+        self.set_body(path, Body::Empty)?;
+        self.sync_image(path);
+        Ok(())
+    }
     /// Make a merged overlay as empty as it was, and fsync it: nothing must be committed twice.
     pub(super) fn blank(&mut self, overlay: &SwitchDisk) -> Result<()> {
         let body = if overlay.reused { Body::Image(ImageBody::new(&overlay.overlay.format, Some(overlay.old.clone()))) } else { Body::Empty };

@@ -1,6 +1,7 @@
 //! Settle steps: each may have run before, whole or in part.
 
 use super::SimHost;
+use super::world::Body;
 use crate::error::{Error, Result};
 use crate::model::ids::{DiskTarget, Image, Instance, OpId};
 use crate::plan::steps::Settle;
@@ -137,6 +138,7 @@ impl SimHost {
         self.point("pivot").await?;
         let state = self.world().guests.get(&instance).map(|g| (g.running, g.merging.contains(target)));
         match state {
+            None if self.world().body(&top.path).is_ok_and(|b| *b == Body::Empty) => return Ok(()),
             None => {
                 self.world().refuse_open(&base.path)?;
                 self.world().copy_down(&top.path, &base.path, true)?;
@@ -155,6 +157,12 @@ impl SimHost {
                 world.guest_mut(instance)?.merging.remove(target);
             }
         }
+        // What was left is emptied, so that it can't be committed again.
+        self.point("pivot: empty the layer").await?;
+        if self.world().is_active(instance, target, &top.path) {
+            return Err(Error::failed("the layer is still active"));
+        }
+        self.world().empty(&top.path)?;
         self.point("pivot: end").await
     }
 }

@@ -196,6 +196,7 @@ impl Guest {
         let serial = self.serial();
         assert!(!serial.words.iter().any(|w| w == "DISK-ERROR"), "the guest could not read or write a disk");
         for line in &serial.lines {
+            assert_eq!(line.disks.len(), self.spec.disks, "the guest sees all its disks");
             assert!(line.agrees(), "memory and disks are not of the same instant: {line:?}");
         }
     }
@@ -359,7 +360,7 @@ impl Guest {
             images.extend(files(&dump));
         }
         for snapshot in self.domain.snapshots(0).await.unwrap() {
-            images.extend(files(&snapshot.xml().await.unwrap()));
+            images.extend(frozen_files(&snapshot.xml().await.unwrap()));
         }
         for image in images {
             assert!(image.exists(), "{} is referred to and is not there", image.display());
@@ -425,11 +426,14 @@ pub fn xml(spec: &Spec, directory: &Path) -> String {
       <driver name='qemu' type='{}'{cache}/>
       <source file='{}'/>
       <target dev='{prefix}{letter}' bus='{}'/>
+      <boot order='{}'/>
     </disk>
 ",
             spec.format,
             path.display(),
-            spec.bus
+            spec.bus,
+            // The BIOS shows the guest only disks that it may boot from.
+            n + 1
         );
     }
     format!(
@@ -440,7 +444,6 @@ pub fn xml(spec: &Spec, directory: &Path) -> String {
   <vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='{machine}'>hvm</type>
-    <boot dev='hd'/>
   </os>
   <features>
     <acpi/>
@@ -485,6 +488,17 @@ fn in_disks(node: roxmltree::Node<'_, '_>) -> bool {
     node.parent().is_some_and(|p| p.has_tag_name("disks"))
 }
 
+/// The files that a snapshot cannot do without: the images of its `<domain>`, and its memory. Its
+/// overlays (`<disks>`) are not among them: as in libvirt, the XML goes on naming an overlay that went
+/// when the guest was reverted away from it.
+fn frozen_files(xml: &str) -> Vec<PathBuf> {
+    let document = roxmltree::Document::parse(xml).unwrap();
+    let root = document.root_element();
+    let definitions = root.children().filter(|n| n.has_tag_name("domain") || n.has_tag_name("inactiveDomain"));
+    let memory = root.children().filter(|n| n.has_tag_name("memory")).filter_map(|n| n.attribute("file"));
+    definitions.flat_map(sources).chain(memory.map(PathBuf::from)).collect()
+}
+
 /// All image and memory files that a document names.
 fn files(xml: &str) -> Vec<PathBuf> {
     let document = roxmltree::Document::parse(xml).unwrap();
@@ -499,7 +513,7 @@ fn files(xml: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// How many images a disk is made of.
-pub fn layers(top: &Path) -> usize {
-    image::chain(top).len()
+/// The images that a disk is made of, top first.
+pub fn layers(top: &Path) -> Vec<PathBuf> {
+    image::chain(top)
 }
