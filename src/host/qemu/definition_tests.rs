@@ -1,6 +1,8 @@
 //! Definitions in, definitions and command lines out: golden files in `tests/qemu`, written anew
 //! with `UPDATE_GOLDEN=1`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use super::argv::{self, Incoming};
 use super::chains::{Chains, chains};
 use super::hardware::Hardware;
