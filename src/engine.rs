@@ -1,3 +1,13 @@
 //! Runs plans: one slot per domain, the journal, recovery, and the calls that clients make.
+//!
+//! Must not know: D-Bus, SQL, QMP.
 
+mod domain;
+mod execute;
+mod host_events;
+mod lifecycle;
+mod recover;
+mod report;
 pub mod service;
+mod snapshots;
+pub mod stats;

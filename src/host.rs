@@ -6,6 +6,7 @@
 pub mod command;
 pub mod images;
 pub mod qcow2;
+pub mod node;
 pub mod qemu;
 pub mod save_image;
 #[allow(missing_docs)]
@@ -144,6 +145,9 @@ pub trait Host: Send + Sync {
 
     /// What is at these paths, headers included; also at each backing file below them.
     async fn look(&self, paths: &[Utf8PathBuf]) -> Result<Facts>;
+    /// Every image in the directories of these paths that lies on another one: overlays that
+    /// nobody told us about must not lose what they lie on.
+    async fn overlays_beside(&self, paths: &[Utf8PathBuf]) -> Result<Facts>;
 
     /// Do a prepare step.
     async fn prepare(&self, op: OpId, step: &Prepare, report: &dyn Report) -> Result<Option<Note>>;

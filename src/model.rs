@@ -4,5 +4,6 @@ pub mod domain;
 pub mod event;
 pub mod flags;
 pub mod ids;
+pub mod path;
 pub mod snapshot;
 pub mod tree;

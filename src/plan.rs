@@ -1,9 +1,12 @@
 //! From what is asked and what is there to what will be done: pure functions without files,
 //! clocks or randomness. See [`steps`] for what a plan is.
 
+pub mod align;
 pub mod create;
+pub mod definition;
 pub mod delete;
 pub mod facts;
+pub mod graph;
 pub mod redefine;
 pub mod refusal;
 pub mod revert;

@@ -1,12 +1,16 @@
 //! One async function per API call. Reads answer from a published view and never wait.
 
-use crate::error::{Error, Result};
+use super::domain::{Domain, off};
+use crate::error::{Code, Error, Result};
+use crate::host::{Host, HostEvent};
 use crate::model::domain::RunState;
-use crate::model::event::Event;
-use crate::model::flags::XmlFlags;
-use crate::model::ids::{DomainId, Instance, SnapshotName};
+use crate::model::event::{Event, EventKind};
+use crate::model::flags;
+use crate::model::ids::{DomainId, Instance};
 use crate::model::tree::Tree;
-use std::sync::Arc;
+use crate::store::Store;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::{mpsc, watch};
 
 /// What clients may see of a domain at this moment.
@@ -52,44 +56,203 @@ pub struct Progress {
 }
 
 /// One driver's domains and snapshots.
-pub struct Service {}
+pub struct Service {
+    pub(super) inner: Arc<Inner>,
+}
 
-#[allow(clippy::unused_async, missing_docs, unused_variables)]
+pub(super) struct Inner {
+    pub(super) store: Store,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) clock: Clock,
+    domains: RwLock<HashMap<DomainId, Arc<Domain>>>,
+    listeners: Mutex<Vec<mpsc::UnboundedSender<Event>>>,
+}
+
+/// Tells the time: seconds since the Epoch.
+pub type Clock = fn() -> i64;
+
 impl Service {
+    /// Load what the store holds, find the hypervisors again, take the slots of the domains with
+    /// an open operation and begin to recover them. Must be called within a tokio runtime.
+    pub async fn open(
+        store: Store,
+        host: Arc<dyn Host>,
+        mut host_events: mpsc::UnboundedReceiver<HostEvent>,
+        clock: Clock,
+    ) -> Result<Self> {
+        let inner = Arc::new(Inner { store, host, clock, domains: RwLock::default(), listeners: Mutex::default() });
+        for row in inner.store.domains()? {
+            let (snapshots, current) = inner.store.snapshots(row.id)?;
+            let run = off(&row);
+            let domain = inner.insert(Domain::new(row, run, Tree::new(snapshots, current)));
+            inner.reattach(&domain).await;
+        }
+        for recovery in inner.open_recoveries()? {
+            let inner = Arc::clone(&inner);
+            tokio::spawn(async move { inner.recover(recovery).await });
+        }
+        for domain in inner.all() {
+            if let Some(slot) = domain.try_slot() {
+                inner.reap_transient(&domain);
+                drop(slot);
+            }
+        }
+        let weak = Arc::downgrade(&inner);
+        tokio::spawn(async move {
+            while let Some(event) = host_events.recv().await {
+                let Some(inner) = weak.upgrade() else { return };
+                inner.on_host_event(event);
+            }
+        });
+        Ok(Self { inner })
+    }
+
+    /// Wait until no operation runs: after `open`, until everything is recovered.
+    pub async fn idle(&self) {
+        for domain in self.inner.all() {
+            let _ = domain.slot("wait").await;
+        }
+    }
+
+    /// Start the domains that are marked for it.
+    pub async fn autostart(&self) {
+        self.inner.autostart().await;
+    }
+
     /// Ids of the domains that pass libvirt's filter bits (`virConnectListAllDomainsFlags`).
-    pub fn list(&self, filter: u32) -> Result<Vec<DomainId>> { Ok(Vec::new()) }
-    pub fn lookup_name(&self, name: &str) -> Result<DomainId> { Err(Error::internal("stub")) }
-    pub fn lookup_uuid(&self, uuid: &str) -> Result<DomainId> { Err(Error::internal("stub")) }
-    pub fn lookup_number(&self, number: i32) -> Result<DomainId> { Err(Error::internal("stub")) }
-    /// `VIR_ERR_NO_DOMAIN` if there is none.
-    pub fn view(&self, id: DomainId) -> Result<Arc<View>> { Err(Error::internal("stub")) }
-    pub async fn define(&self, xml: &str) -> Result<DomainId> { Err(Error::internal("stub")) }
-    pub async fn create_xml(&self, xml: &str, flags: u32) -> Result<DomainId> { Err(Error::internal("stub")) }
-    pub async fn start(&self, id: DomainId, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn shutdown(&self, id: DomainId, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn reboot(&self, id: DomainId, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn reset(&self, id: DomainId, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn destroy(&self, id: DomainId, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn suspend(&self, id: DomainId) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn resume(&self, id: DomainId) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn undefine(&self, id: DomainId, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn set_autostart(&self, id: DomainId, on: bool) -> Result<()> { Err(Error::internal("stub")) }
-    pub fn xml_desc(&self, id: DomainId, flags: XmlFlags) -> Result<String> { Err(Error::internal("stub")) }
-    pub async fn capabilities_xml(&self) -> Result<String> { Err(Error::internal("stub")) }
-    pub async fn domain_capabilities_xml(&self, emulator: &str, arch: &str, machine: &str, virttype: &str, flags: u32) -> Result<String> { Err(Error::internal("stub")) }
-    pub async fn hypervisor_version(&self) -> Result<u64> { Err(Error::internal("stub")) }
-    pub async fn snapshot_create(&self, id: DomainId, xml: &str, flags: u32) -> Result<SnapshotName> { Err(Error::internal("stub")) }
-    /// `of` = `None`: the domain's list call; else the snapshot's list-children call.
-    pub fn snapshot_list(&self, id: DomainId, of: Option<&SnapshotName>, flags: u32) -> Result<Vec<SnapshotName>> { Err(Error::internal("stub")) }
-    pub fn snapshot_lookup(&self, id: DomainId, name: &str, flags: u32) -> Result<SnapshotName> { Err(Error::internal("stub")) }
-    pub fn snapshot_current(&self, id: DomainId, flags: u32) -> Result<SnapshotName> { Err(Error::internal("stub")) }
-    pub fn snapshot_parent(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<SnapshotName> { Err(Error::internal("stub")) }
-    pub fn snapshot_is_current(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<bool> { Err(Error::internal("stub")) }
-    pub fn snapshot_xml(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<String> { Err(Error::internal("stub")) }
-    pub async fn snapshot_revert(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
-    pub async fn snapshot_delete(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<()> { Err(Error::internal("stub")) }
+    pub fn list(&self, filter: u32) -> Result<Vec<DomainId>> {
+        flags::none(filter & !ListFilter::ALL, "qemuConnectListAllDomains")?;
+        let mut out: Vec<DomainId> =
+            self.inner.all().iter().map(|d| d.view()).filter(|v| ListFilter(filter).passes(v)).map(|v| v.id).collect();
+        out.sort_unstable();
+        Ok(out)
+    }
+
+    /// `virDomainLookupByName`.
+    pub fn lookup_name(&self, name: &str) -> Result<DomainId> {
+        let no = || Error::new(Code::NoDomain, format!("no domain with matching name '{name}'"));
+        self.inner.find_name(name).map(|v| v.id).ok_or_else(no)
+    }
+
+    /// `virDomainLookupByUUIDString`.
+    pub fn lookup_uuid(&self, uuid: &str) -> Result<DomainId> {
+        let id = uuid::Uuid::parse_str(uuid).map(DomainId).map_err(|_| {
+            Error::new(Code::InvalidArg, format!("uuidstr in virDomainLookupByUUIDString must be a valid UUID: '{uuid}'"))
+        })?;
+        self.view(id).map(|v| v.id)
+    }
+
+    /// `virDomainLookupByID`.
+    pub fn lookup_number(&self, number: i32) -> Result<DomainId> {
+        let no = || Error::new(Code::NoDomain, format!("no domain with matching id {number}"));
+        let hit = self.inner.all().into_iter().find(|d| d.view().running.is_some_and(|(_, n)| n == number));
+        hit.map(|d| d.id).ok_or_else(no)
+    }
+
+    /// What clients may see of it; `VIR_ERR_NO_DOMAIN` if there is none.
+    pub fn view(&self, id: DomainId) -> Result<Arc<View>> {
+        self.inner.domain(id).map(|d| d.view())
+    }
+
+    /// The `<capabilities>` document.
+    pub async fn capabilities_xml(&self) -> Result<String> {
+        self.inner.host.capabilities_xml().await
+    }
+
+    /// The `<domainCapabilities>` document.
+    pub async fn domain_capabilities_xml(
+        &self,
+        emulator: &str,
+        arch: &str,
+        machine: &str,
+        virttype: &str,
+        flags: u32,
+    ) -> Result<String> {
+        flags::none(flags, "qemuConnectGetDomainCapabilities")?;
+        self.inner.host.domain_capabilities_xml(emulator, arch, machine, virttype).await
+    }
+
+    /// `virConnectGetVersion`: major × 1,000,000 + minor × 1,000 + micro.
+    pub async fn hypervisor_version(&self) -> Result<u64> {
+        self.inner.host.hypervisor_version().await
+    }
+
     /// The running operation of a domain; `None` when idle.
-    pub fn progress(&self, id: DomainId) -> Result<watch::Receiver<Option<Progress>>> { Err(Error::internal("stub")) }
+    pub fn progress(&self, id: DomainId) -> Result<watch::Receiver<Option<Progress>>> {
+        self.inner.domain(id).map(|d| d.progress.subscribe())
+    }
+
     /// Everything that happens from now on.
-    pub fn events(&self) -> mpsc::UnboundedReceiver<Event> { mpsc::unbounded_channel().1 }
+    pub fn events(&self) -> mpsc::UnboundedReceiver<Event> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.inner.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        receiver
+    }
+}
+
+/// `virConnectListAllDomainsFlags`.
+struct ListFilter(u32);
+
+impl ListFilter {
+    const ALL: u32 = 0xffff;
+
+    fn passes(&self, view: &View) -> bool {
+        use crate::model::domain::DomainState;
+        let group = |members: &[(u32, bool)]| {
+            members.iter().all(|(bit, _)| self.0 & bit == 0) || members.iter().any(|(bit, hit)| self.0 & bit != 0 && *hit)
+        };
+        let state = view.run.state;
+        let active = state.is_active();
+        let other = !matches!(state, DomainState::Running | DomainState::Paused | DomainState::Shutoff);
+        let snapshots = !view.tree.is_empty();
+        group(&[(1, active), (2, !active)])
+            && group(&[(4, view.persistent), (8, !view.persistent)])
+            && group(&[
+                (0x10, state == DomainState::Running),
+                (0x20, state == DomainState::Paused),
+                (0x40, state == DomainState::Shutoff),
+                (0x80, other),
+            ])
+            && group(&[(0x100, false), (0x200, true)])
+            && group(&[(0x400, view.autostart), (0x800, !view.autostart)])
+            && group(&[(0x1000, snapshots), (0x2000, !snapshots)])
+            && group(&[(0x4000, false), (0x8000, true)])
+    }
+}
+
+impl Inner {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<DomainId, Arc<Domain>>> {
+        self.domains.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn find(&self, id: DomainId) -> Option<Arc<Domain>> {
+        self.read().get(&id).cloned()
+    }
+
+    pub(super) fn domain(&self, id: DomainId) -> Result<Arc<Domain>> {
+        self.find(id).ok_or_else(|| Error::new(Code::NoDomain, format!("no domain with matching uuid '{id}'")))
+    }
+
+    pub(super) fn find_name(&self, name: &str) -> Option<Arc<View>> {
+        self.read().values().map(|d| d.view()).find(|v| v.name == name)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Domain>> {
+        self.read().values().cloned().collect()
+    }
+
+    pub(super) fn insert(&self, domain: Domain) -> Arc<Domain> {
+        let domain = Arc::new(domain);
+        self.domains.write().unwrap_or_else(PoisonError::into_inner).insert(domain.id, Arc::clone(&domain));
+        domain
+    }
+
+    pub(super) fn forget(&self, id: DomainId) {
+        self.domains.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    pub(super) fn emit(&self, domain: DomainId, kind: EventKind) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|l| l.send(Event { domain, kind: kind.clone() }).is_ok());
+    }
 }

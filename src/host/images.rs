@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::plan::facts::{Facts, FileFact, FileKind};
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{Mode, OFlags};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileTypeExt;
@@ -33,6 +34,24 @@ pub async fn look(paths: &[Utf8PathBuf]) -> Result<Facts> {
         }
         for path in &paths {
             follow(path, &mut facts);
+        }
+        Ok(facts)
+    })
+    .await
+}
+
+/// Every image in the directories of these paths that names a backing file.
+pub async fn overlays_beside(paths: &[Utf8PathBuf]) -> Result<Facts> {
+    let directories: BTreeSet<Utf8PathBuf> = paths.iter().filter_map(|p| p.parent()).map(Utf8Path::to_owned).collect();
+    blocking(move || {
+        let mut facts = Facts::default();
+        for entry in directories.iter().filter_map(|d| d.read_dir_utf8().ok()).flatten().flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_file()) {
+                let fact = look_at(entry.path(), None);
+                if fact.header.as_ref().is_some_and(|h| h.backing.is_some()) {
+                    facts.files.insert(entry.path().to_owned(), fact);
+                }
+            }
         }
         Ok(facts)
     })

@@ -33,6 +33,50 @@ impl Tree {
         tree.current = tree.current.take().filter(|c| tree.by_name.contains_key(c));
         tree
     }
+    /// The same tree with snapshots replaced or added at the end, and some gone. Costs one copy
+    /// of the index, not of the snapshots.
+    #[must_use]
+    pub fn changed(&self, put: Vec<Snapshot>, remove: &[SnapshotName], current: Option<Option<SnapshotName>>) -> Self {
+        let mut tree = self.clone();
+        for snapshot in put {
+            let name = snapshot.name.clone();
+            let before = tree.by_name.contains_key(&name).then(|| tree.parent(&name));
+            tree.by_name.insert(name.clone(), Arc::new(snapshot));
+            let parent = tree.parent(&name);
+            if before.as_ref() != Some(&parent) {
+                if let Some(old) = before {
+                    tree.detach(&old, &name);
+                }
+                tree.children.entry(parent).or_default().push(name);
+            }
+        }
+        for name in remove {
+            let parent = tree.parent(name);
+            if tree.by_name.remove(name).is_some() {
+                tree.detach(&parent, name);
+            }
+        }
+        // Children of what went were put with another parent before, or are roots now.
+        for name in remove {
+            if let Some(orphans) = tree.children.remove(&Some(name.clone())) {
+                let orphans = orphans.into_iter().filter(|o| tree.by_name.contains_key(o)).collect::<Vec<_>>();
+                tree.children.entry(None).or_default().extend(orphans);
+            }
+        }
+        if let Some(current) = current {
+            tree.current = current;
+        }
+        tree.current = tree.current.take().filter(|c| tree.by_name.contains_key(c));
+        tree
+    }
+    fn detach(&mut self, parent: &Option<SnapshotName>, name: &SnapshotName) {
+        if let Some(siblings) = self.children.get_mut(parent) {
+            siblings.retain(|s| s != name);
+            if siblings.is_empty() {
+                self.children.remove(parent);
+            }
+        }
+    }
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -89,7 +133,8 @@ impl Tree {
     #[must_use]
     pub fn descendants(&self, of: Option<&SnapshotName>) -> Vec<SnapshotName> {
         let mut out = Vec::new();
-        let mut stack: Vec<&SnapshotName> = self.children.get(&of.cloned()).map(|c| c.iter().collect()).unwrap_or_default();
+        let mut stack: Vec<&SnapshotName> =
+            self.children.get(&of.cloned()).map(|c| c.iter().collect()).unwrap_or_default();
         while let Some(name) = stack.pop() {
             out.push(name.clone());
             if let Some(children) = self.children.get(&Some(name.clone())) {
@@ -109,7 +154,8 @@ impl Tree {
     fn passes(&self, name: &SnapshotName, flags: ListFlags) -> bool {
         let Some(s) = self.by_name.get(name) else { return false };
         let group = |members: &[(ListFlags, bool)]| {
-            members.iter().all(|(f, _)| !flags.contains(*f)) || members.iter().any(|(f, hit)| flags.contains(*f) && *hit)
+            members.iter().all(|(f, _)| !flags.contains(*f))
+                || members.iter().any(|(f, hit)| flags.contains(*f) && *hit)
         };
         let leaf = self.is_leaf(name);
         let inactive = s.state == SnapshotState::Shutoff;
@@ -117,7 +163,59 @@ impl Tree {
         let external = s.is_external();
         group(&[(ListFlags::LEAVES, leaf), (ListFlags::NO_LEAVES, !leaf)])
             && group(&[(ListFlags::METADATA, true), (ListFlags::NO_METADATA, false)])
-            && group(&[(ListFlags::INACTIVE, inactive), (ListFlags::DISK_ONLY, disk_only), (ListFlags::ACTIVE, !inactive && !disk_only)])
+            && group(&[
+                (ListFlags::INACTIVE, inactive),
+                (ListFlags::DISK_ONLY, disk_only),
+                (ListFlags::ACTIVE, !inactive && !disk_only),
+            ])
             && group(&[(ListFlags::INTERNAL, !external), (ListFlags::EXTERNAL, external)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::snapshot::Memory;
+
+    fn snapshot(name: &str, parent: Option<&str>) -> Snapshot {
+        Snapshot {
+            name: name.into(),
+            description: None,
+            parent: parent.map(SnapshotName::from),
+            state: SnapshotState::Shutoff,
+            creation_time: 1,
+            memory: Memory::No,
+            disks: Vec::new(),
+            revert_disks: Vec::new(),
+            frozen: Vec::new(),
+        }
+    }
+
+    fn names(list: &[SnapshotName]) -> Vec<&str> {
+        list.iter().map(SnapshotName::as_str).collect()
+    }
+
+    #[test]
+    fn siblings_are_listed_newest_first_and_parents_before_children() {
+        let tree = Tree::new(
+            vec![snapshot("a", None), snapshot("b", Some("a")), snapshot("c", Some("a")), snapshot("d", Some("b"))],
+            Some("d".into()),
+        );
+        assert_eq!(names(&tree.descendants(None)), ["a", "c", "b", "d"]);
+        assert_eq!(names(&tree.list(None, ListFlags::ROOTS_OR_DESCENDANTS)), ["a"]);
+        assert_eq!(names(&tree.list(None, ListFlags::LEAVES)), ["c", "d"]);
+        assert_eq!(tree.list(None, ListFlags::LEAVES | ListFlags::NO_LEAVES).len(), 4);
+    }
+
+    #[test]
+    fn removing_a_middle_snapshot_moves_its_children_up() {
+        let tree = Tree::new(
+            vec![snapshot("a", None), snapshot("b", Some("a")), snapshot("c", Some("b"))],
+            Some("b".into()),
+        );
+        let after = tree.changed(vec![snapshot("c", Some("a"))], &["b".into()], Some(Some("a".into())));
+        assert_eq!(names(&after.descendants(None)), ["a", "c"]);
+        assert_eq!(after.current(), Some(&"a".into()));
+        assert!(after.parent(&"c".into()) == Some("a".into()));
     }
 }

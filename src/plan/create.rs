@@ -1,1 +1,561 @@
-//! (being written)
+//! Planning a snapshot: which disks, which files, in which order (`qemuSnapshotCreate`).
+//!
+//! Two passes, because what must be looked at depends on what is asked: [`draft`] aligns the
+//! request with the domain and says which paths matter; [`plan`] sees what is there and decides.
+//!
+//! Where virsnap differs from libvirt, on purpose:
+//! - an overlay path given for two disks is refused (K8), as is one that is a disk's own image;
+//! - a tag that exists in an image is refused before the guest is paused (K15);
+//! - an existing memory file is refused, never overwritten (K18), except an empty one;
+//! - a name is at most [`MAX_NAME`] bytes, checked before anything is done (K14).
+
+use super::align::{self, Mode};
+use super::definition::{replace_image, set_image};
+use super::facts::{Capabilities, Facts, FileKind};
+use super::refusal::Refusal;
+use super::steps::{
+    Change, Commit, CurrentChange, Existing, LiveChange, OpKind, Plan, Prepare, PutSnapshot, ResumeWhy, Settle,
+    SwitchDisk,
+};
+use crate::error::Result;
+use crate::model::domain::DomainState;
+use crate::model::flags::{self, CreateFlags};
+use crate::model::ids::{DomainId, Image, Instance, OpId, SnapshotName};
+use crate::model::snapshot::{
+    FrozenDisk, Location, Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts, SourceType,
+};
+use crate::model::tree::Tree;
+use crate::xml::domain::{self, Device, DiskView, DomainView};
+use crate::xml::edit;
+use crate::xml::snapshot::{Form, SnapshotDoc};
+use camino::Utf8PathBuf;
+
+/// The longest snapshot name in bytes: qcow2's tags and file names end there.
+pub const MAX_NAME: usize = 247;
+
+/// A create call and the domain it is about.
+#[derive(Debug, Clone, Copy)]
+pub struct CreateRequest<'a> {
+    /// The journal row.
+    pub op: OpId,
+    /// The domain.
+    pub domain: DomainId,
+    /// Its state.
+    pub state: DomainState,
+    /// The running hypervisor, if there is one.
+    pub instance: Option<Instance>,
+    /// Whether it survives its stop.
+    pub persistent: bool,
+    /// Its persistent definition.
+    pub inactive_xml: Option<&'a str>,
+    /// Its running definition, without runtime facts.
+    pub live_xml: Option<&'a str>,
+    /// Its snapshots.
+    pub tree: &'a Tree,
+    /// Seconds since the Epoch.
+    pub now: i64,
+    /// What is asked for.
+    pub flags: CreateFlags,
+}
+
+impl CreateRequest<'_> {
+    fn active(&self) -> bool {
+        self.state.is_active()
+    }
+    /// The definition that the snapshot records.
+    fn xml(&self) -> Result<&str> {
+        self.live_xml
+            .or(self.inactive_xml)
+            .ok_or_else(|| crate::error::Error::internal("domain without definition"))
+    }
+    /// How the document is to be read.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        Form::Create { offline: self.flags.contains(CreateFlags::DISK_ONLY) || !self.active() }
+    }
+}
+
+/// Flag words that no request may carry, in libvirt's order of checks.
+pub fn check_flags(bits: u32) -> Result<CreateFlags> {
+    let raw = CreateFlags::from_bits_retain(bits);
+    let name = |f: &str| format!("VIR_DOMAIN_SNAPSHOT_CREATE_{f}");
+    if raw.contains(CreateFlags::CURRENT) && !raw.contains(CreateFlags::REDEFINE) {
+        return Err(flags::requires(&name("CURRENT"), &name("REDEFINE")));
+    }
+    for (flag, text) in [(CreateFlags::NO_METADATA, "NO_METADATA"), (CreateFlags::HALT, "HALT")] {
+        if raw.contains(CreateFlags::REDEFINE | flag) {
+            return Err(flags::exclusive(&name("REDEFINE"), &name(text)));
+        }
+    }
+    let known = CreateFlags::parse(bits, "qemuSnapshotCreateXML")?;
+    if known.contains(CreateFlags::QUIESCE) && !known.contains(CreateFlags::DISK_ONLY) {
+        return Err(flags::requires(&name("QUIESCE"), &name("DISK_ONLY")));
+    }
+    if known.contains(CreateFlags::LIVE | CreateFlags::REDEFINE) {
+        return Err(flags::exclusive(&name("LIVE"), &name("REDEFINE")));
+    }
+    for (flag, text) in [(CreateFlags::QUIESCE, "flag QUIESCE"), (CreateFlags::VALIDATE, "flag VALIDATE")] {
+        if known.contains(flag) {
+            return Err(Refusal::NotYet(text).into());
+        }
+    }
+    Ok(known)
+}
+
+/// libvirt's rules for names (`qemuSnapshotCreateXMLValidateDef`).
+pub fn check_name(name: &str) -> Result<(), Refusal> {
+    if name.contains('/') {
+        return Err(Refusal::NameSlash(name.to_owned()));
+    }
+    if name.starts_with('.') {
+        return Err(Refusal::NameDot(name.to_owned()));
+    }
+    if name.len() > MAX_NAME {
+        return Err(Refusal::NameTooLong(name.len()));
+    }
+    Ok(())
+}
+
+/// A request aligned with its domain, before anything was looked at.
+#[derive(Debug)]
+pub struct Draft {
+    snapshot: Snapshot,
+    view: DomainView,
+    external: bool,
+}
+
+/// Align the document with the domain.
+pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
+    let flags = request.flags;
+    let name = doc.name.unwrap_or_else(|| request.now.to_string());
+    if !flags.contains(CreateFlags::NO_METADATA) {
+        check_name(&name)?;
+    } else if name.len() > MAX_NAME {
+        return Err(Refusal::NameTooLong(name.len()).into());
+    }
+    let memory_external = matches!(doc.memory, Memory::External(_));
+    if flags.contains(CreateFlags::LIVE) && !(request.active() && memory_external) {
+        return Err(Refusal::LiveNeedsMemory.into());
+    }
+    let state = match request.state {
+        DomainState::Running => SnapshotState::Running,
+        DomainState::Paused => SnapshotState::Paused,
+        DomainState::Shutdown => SnapshotState::Shutdown,
+        DomainState::Shutoff => SnapshotState::Shutoff,
+        DomainState::Crashed => SnapshotState::Crashed,
+        DomainState::PmSuspended => {
+            return Err(
+                crate::error::Error::unsupported("qemu doesn't support taking snapshots of PMSUSPENDED guests")
+            );
+        }
+    };
+    let view = domain::view(request.xml()?)?;
+    let disk_only = flags.contains(CreateFlags::DISK_ONLY);
+    let external = disk_only || memory_external || (!request.active() && doc.disks.iter().any(SnapshotDisk::is_external));
+    let mode = if external { Mode::External } else { Mode::Internal };
+    let disks = align::align(doc.disks, &view, mode)?;
+    let (state, memory) = if external {
+        match (disk_only, request.active()) {
+            (true, true) => (SnapshotState::DiskSnapshot, Memory::No),
+            (true, false) => (SnapshotState::Shutoff, Memory::No),
+            (false, _) => (state, doc.memory),
+        }
+    } else if request.active() {
+        if doc.memory == Memory::No {
+            return Err(Refusal::InternalNeedsMemory.into());
+        }
+        (state, Memory::Internal)
+    } else {
+        (state, Memory::No)
+    };
+    let frozen = domain::frozen_disks(request.xml()?)?;
+    Ok(Draft {
+        snapshot: Snapshot {
+            name: SnapshotName(name),
+            description: doc.description,
+            parent: request.tree.current().cloned(),
+            state,
+            creation_time: request.now,
+            memory,
+            disks,
+            revert_disks: Vec::new(),
+            frozen,
+        },
+        view,
+        external,
+    })
+}
+
+impl Draft {
+    /// Every path that [`plan`] wants looked at.
+    #[must_use]
+    pub fn paths(&self) -> Vec<Utf8PathBuf> {
+        let mut out: Vec<Utf8PathBuf> = self.view.disks.iter().filter_map(|d| d.source.clone()).collect();
+        for (disk, own) in self.snapshot.disks.iter().zip(&self.view.disks) {
+            if let Some(path) = &disk.source {
+                out.push(path.clone());
+            } else if let (true, Some(source)) = (disk.is_external(), &own.source) {
+                out.push(align::overlay_path(source, self.snapshot.name.as_str()));
+            }
+        }
+        if let Memory::External(path) = &self.snapshot.memory {
+            out.push(path.clone());
+        }
+        out
+    }
+}
+
+/// A plan, and the snapshot that it makes.
+#[derive(Debug)]
+pub struct Planned {
+    /// What will be done.
+    pub plan: Plan,
+    /// What will have been made.
+    pub name: SnapshotName,
+}
+
+/// Decide.
+pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts, caps: Capabilities) -> Result<Planned> {
+    let Draft { mut snapshot, view, external } = draft;
+    let flags = request.flags;
+    let name = snapshot.name.clone();
+    align::assign_names(&mut snapshot.disks, &view, name.as_str(), facts)?;
+    check_disks(request, &mut snapshot, &view, facts)?;
+    check_set(&snapshot, &view)?;
+    let metadata = !flags.contains(CreateFlags::NO_METADATA);
+    if metadata && request.tree.get(&name).is_some() {
+        return Err(Refusal::Exists(name.0).into());
+    }
+    let switches = switch_disks(request, &snapshot);
+    let mut prepare = Vec::new();
+    if flags.contains(CreateFlags::LIVE) && !caps.live_memory {
+        return Err(Refusal::LiveNotHere.into());
+    }
+    for (i, s) in switches.iter().enumerate() {
+        if switches[..i].iter().any(|o| o.overlay.path == s.overlay.path) {
+            let other = switches[..i].iter().find(|o| o.overlay.path == s.overlay.path).map(|o| o.target.0.clone());
+            return Err(Refusal::TargetShared {
+                disk: s.target.0.clone(),
+                other: other.unwrap_or_default(),
+                path: s.overlay.path.clone(),
+            }
+            .into());
+        }
+    }
+    if !flags.contains(CreateFlags::REUSE_EXT) {
+        for s in &switches {
+            prepare.push(reserve(&s.overlay.path, facts));
+            prepare.push(Prepare::Format { image: s.overlay.clone(), backing: s.old.clone() });
+            prepare.push(Prepare::Sync { path: s.overlay.path.clone() });
+        }
+    }
+    let tag = name.0.clone();
+    let internal: Vec<Image> = internal_images(&snapshot, &view);
+    for image in &internal {
+        if facts.header(&image.path).is_some_and(|h| h.tags.iter().any(|t| t.name == tag)) {
+            return Err(Refusal::TagExists(tag).into());
+        }
+    }
+    let change = change(request, &snapshot, &switches, metadata, facts)?;
+    let halt = flags.contains(CreateFlags::HALT);
+    let manual = snapshot.disks.iter().any(|d| d.location == Some(Location::Manual));
+    let running = request.state == DomainState::Running;
+    let mut settle = Vec::new();
+    let commit = match request.instance {
+        None => {
+            prepare.extend(internal.into_iter().map(|image| Prepare::CreateTag { image, tag: tag.clone() }));
+            Commit::Publish(Box::new(change))
+        }
+        Some(instance) if !external => {
+            if running {
+                prepare.push(Prepare::Pause { instance });
+            }
+            if let Some(vmstate) = internal.first().cloned() {
+                prepare.push(Prepare::SaveTag { instance, tag, vmstate, images: internal });
+            }
+            if running && !halt {
+                settle.push(Settle::Resume { instance, why: ResumeWhy::Unpaused });
+            }
+            Commit::Publish(Box::new(change))
+        }
+        Some(instance) => {
+            prepare.push(Prepare::AddNodes { instance, disks: switches.clone() });
+            let memory = match &snapshot.memory {
+                Memory::External(path) => {
+                    if !matches!(facts.kind(path), FileKind::Missing | FileKind::File(0)) {
+                        return Err(Refusal::MemoryExists(path.clone()).into());
+                    }
+                    prepare.push(reserve(path, facts));
+                    Some(path.clone())
+                }
+                _ => None,
+            };
+            let header = request.xml()?.to_owned();
+            match memory {
+                Some(path) if running && caps.live_memory && !halt && !manual && !switches.is_empty() => {
+                    prepare.push(Prepare::LiveSave { instance, path: path.clone(), header, disks: switches });
+                    prepare.push(Prepare::AwaitSave { instance, path: path.clone() });
+                    prepare.push(Prepare::Sync { path });
+                    Commit::Publish(Box::new(change))
+                }
+                memory => {
+                    let pause = running && (memory.is_some() || manual);
+                    if pause {
+                        prepare.push(Prepare::Pause { instance });
+                    }
+                    if let Some(path) = memory {
+                        prepare.push(Prepare::SaveMemory { instance, path: path.clone(), header, was_running: running });
+                        prepare.push(Prepare::Sync { path });
+                    }
+                    if pause && !halt && !manual {
+                        settle.push(Settle::Resume { instance, why: ResumeWhy::Unpaused });
+                    }
+                    if switches.is_empty() {
+                        Commit::Publish(Box::new(change))
+                    } else {
+                        settle.push(Settle::Publish(Box::new(change)));
+                        Commit::Switch { instance, disks: switches }
+                    }
+                }
+            }
+        }
+    };
+    if let (true, Some(instance)) = (halt, request.instance) {
+        settle.push(Settle::Stop { instance });
+    }
+    Ok(Planned {
+        plan: Plan {
+            op: request.op,
+            kind: OpKind::Create,
+            domain: request.domain,
+            snapshot: name.clone(),
+            prepare,
+            commit,
+            settle,
+        },
+        name,
+    })
+}
+
+/// A file or block device of this machine.
+fn is_local(disk: &DiskView) -> bool {
+    matches!(disk.source_type.as_str(), "file" | "block")
+}
+
+fn reserve(path: &Utf8PathBuf, facts: &Facts) -> Prepare {
+    let existing = match facts.kind(path) {
+        FileKind::File(0) => Existing::AdoptEmpty,
+        _ => Existing::Refuse,
+    };
+    Prepare::Reserve { path: path.clone(), existing }
+}
+
+fn internal_images(snapshot: &Snapshot, view: &DomainView) -> Vec<Image> {
+    snapshot
+        .disks
+        .iter()
+        .zip(&view.disks)
+        .filter(|(d, own)| d.location == Some(Location::Internal) && own.device == Device::Disk)
+        .filter_map(|(_, own)| own.image())
+        .collect()
+}
+
+fn switch_disks(request: &CreateRequest<'_>, snapshot: &Snapshot) -> Vec<SwitchDisk> {
+    let mut out = Vec::new();
+    for disk in snapshot.external_disks() {
+        let (Some(old), Some(path)) = (snapshot.frozen_image(&disk.name), &disk.source) else { continue };
+        out.push(SwitchDisk {
+            target: disk.target(),
+            old: old.clone(),
+            overlay: Image { path: path.clone(), format: disk.format.clone().unwrap_or_else(|| "qcow2".to_owned()) },
+            node: format!("v{}-{}", request.op.0, out.len()),
+            reused: request.flags.contains(CreateFlags::REUSE_EXT),
+        });
+    }
+    out
+}
+
+/// What the store holds afterwards.
+fn change(
+    request: &CreateRequest<'_>,
+    snapshot: &Snapshot,
+    switches: &[SwitchDisk],
+    metadata: bool,
+    facts: &Facts,
+) -> Result<Change> {
+    let mut change = Change::default();
+    let mut live = request.live_xml.map(str::to_owned);
+    let mut inactive = request.inactive_xml.map(str::to_owned);
+    for s in switches {
+        if let Some(xml) = &live {
+            live = Some(set_image(xml, s.target.as_str(), &s.overlay, facts)?);
+        }
+        if let Some(xml) = &inactive {
+            // The persistent definition moves along only where it names the same image.
+            inactive = Some(replace_image(xml, s.target.as_str(), &s.old, &s.overlay, facts)?);
+        }
+    }
+    if !switches.is_empty() {
+        change.inactive_xml = inactive.filter(|x| Some(x.as_str()) != request.inactive_xml);
+        if let (Some(instance), Some(xml)) = (request.instance, live) {
+            change.live = LiveChange::Edit { instance, xml };
+        }
+    }
+    if !request.flags.contains(CreateFlags::REUSE_EXT) {
+        change.owned = switches.iter().map(|s| (s.overlay.path.clone(), true)).collect();
+    }
+    if let Memory::External(path) = &snapshot.memory {
+        change.owned.push((path.clone(), true));
+    }
+    if !metadata {
+        return Ok(change);
+    }
+    if let Some(old) = request.tree.current().and_then(|c| request.tree.get(c)).filter(|s| !s.revert_disks.is_empty()) {
+        let mut old = (**old).clone();
+        old.revert_disks.clear();
+        change.put.push(PutSnapshot { snapshot: old, texts: None });
+    }
+    let inactive_domain = match (request.live_xml, request.inactive_xml) {
+        (Some(_), Some(xml)) => Some(edit::rename_root(xml, "inactiveDomain")?),
+        _ => None,
+    };
+    let texts = SnapshotTexts { domain: Some(request.xml()?.to_owned()), inactive_domain, cookie: None };
+    change.put.push(PutSnapshot { snapshot: snapshot.clone(), texts: Some(texts) });
+    change.current = Some(CurrentChange::Set(snapshot.name.clone()));
+    Ok(change)
+}
+
+/// libvirt's checks of every disk, in its order (`qemuSnapshotPrepare` and helpers).
+fn check_disks(
+    request: &CreateRequest<'_>,
+    snapshot: &mut Snapshot,
+    view: &DomainView,
+    facts: &Facts,
+) -> Result<(), Refusal> {
+    let disk_only = snapshot.state == SnapshotState::DiskSnapshot;
+    for (disk, own) in snapshot.disks.iter_mut().zip(&view.disks) {
+        match disk.location {
+            Some(Location::Internal) => check_internal(request.active(), disk_only, disk, own)?,
+            Some(Location::External) => check_external(request, disk, own, view, facts)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_internal(active: bool, disk_only: bool, disk: &SnapshotDisk, own: &DiskView) -> Result<(), Refusal> {
+    if active && disk_only {
+        return Err(Refusal::ActiveInternalDiskOnly(disk.name.clone()));
+    }
+    if !active && !is_local(own) {
+        return Err(Refusal::InternalInactiveSource(own.source_type.clone()));
+    }
+    if own.transient {
+        return Err(Refusal::TransientMigration);
+    }
+    match own.format.as_deref() {
+        None | Some("qcow2") => Ok(()),
+        Some(format) => Err(Refusal::InternalFormat { disk: disk.name.clone(), format: format.to_owned() }),
+    }
+}
+
+fn check_external(
+    request: &CreateRequest<'_>,
+    disk: &mut SnapshotDisk,
+    own: &DiskView,
+    view: &DomainView,
+    facts: &Facts,
+) -> Result<(), Refusal> {
+    let name = || disk.name.clone();
+    let format = disk.format.get_or_insert_with(|| "qcow2".to_owned()).clone();
+    if own.shareable && !own.readonly {
+        return Err(Refusal::SharedDisk(name()));
+    }
+    if format != "qcow2" && format != "qed" {
+        return Err(Refusal::ExternalFormat { disk: name(), format });
+    }
+    if disk.metadata_cache.is_some() && format != "qcow2" {
+        return Err(Refusal::CacheNeedsQcow2);
+    }
+    if request.active() {
+        if own.device == Device::Lun {
+            return Err(Refusal::Lun);
+        }
+        if own.bus == "sd" {
+            return Err(Refusal::BusNotSupported("sd".to_owned()));
+        }
+        if own.transient {
+            return Err(Refusal::TransientDisk(name()));
+        }
+        if !is_local(own) || disk.source_type == SourceType::Network {
+            return Err(Refusal::ExternalActiveSource(own.source_type.clone()));
+        }
+    } else {
+        if !is_local(own) {
+            return Err(Refusal::ExternalInactiveSource(own.source_type.clone()));
+        }
+        if disk.source_type == SourceType::Network {
+            return Err(Refusal::ExternalInactiveSource("network".to_owned()));
+        }
+    }
+    let Some(path) = disk.source.clone() else { return Err(Refusal::NameWithoutSource(name())) };
+    let reuse = request.flags.contains(CreateFlags::REUSE_EXT);
+    match (facts.kind(&path), disk.source_type) {
+        (FileKind::Missing, _) if reuse => return Err(Refusal::ReuseMissing { disk: name(), path }),
+        (FileKind::Missing, SourceType::Block) => return Err(Refusal::BlockMissing(path)),
+        (FileKind::Missing, _) | (FileKind::Block, SourceType::Block) => {}
+        (FileKind::File(size), SourceType::File) => {
+            if *size > 0 && !reuse {
+                return Err(Refusal::TargetExists { disk: name(), path });
+            }
+        }
+        (FileKind::Unreadable(why), _) => {
+            return Err(Refusal::CannotStat { disk: name(), path, why: why.clone() });
+        }
+        _ => return Err(Refusal::TargetType { disk: name(), path }),
+    }
+    if view.disks.iter().any(|d| d.source.as_ref() == Some(&path)) {
+        return Err(Refusal::TargetInUse { disk: name(), path });
+    }
+    if let Some(source) = &own.source {
+        if matches!(facts.kind(source), FileKind::Missing) {
+            return Err(Refusal::SourceMissing { disk: name(), path: source.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// libvirt's checks of the set as a whole.
+fn check_set(snapshot: &Snapshot, view: &DomainView) -> Result<(), Refusal> {
+    let count = |l| snapshot.disks.iter().filter(|d| d.location == Some(l)).count();
+    let (internal, external) = (count(Location::Internal), count(Location::External));
+    let manual = count(Location::Manual) > 0;
+    let excluded = snapshot
+        .disks
+        .iter()
+        .zip(&view.disks)
+        .any(|(d, own)| d.location == Some(Location::No) && own.has_source && !own.readonly);
+    let no_memory = matches!(snapshot.memory, Memory::No | Memory::Default);
+    if internal == 0 && external == 0 && no_memory {
+        return Err(Refusal::Nothing);
+    }
+    let memory_internal = snapshot.memory == Memory::Internal;
+    if (memory_internal && internal == 0) || (internal > 0 && (excluded || manual)) {
+        return Err(Refusal::AllDisks);
+    }
+    if snapshot.state == SnapshotState::DiskSnapshot && external == 0 {
+        return Err(Refusal::DiskOnlyNeedsDisk);
+    }
+    if (internal > 0 && external > 0)
+        || (memory_internal && external > 0)
+        || (matches!(snapshot.memory, Memory::External(_)) && internal > 0)
+    {
+        return Err(Refusal::Mixed);
+    }
+    Ok(())
+}
+
+/// The disks of `<domain>` as a snapshot records them; for documents that are not ours.
+pub fn frozen_of(texts: &SnapshotTexts) -> Result<Vec<FrozenDisk>> {
+    texts.domain.as_deref().map_or_else(|| Ok(Vec::new()), domain::frozen_disks)
+}

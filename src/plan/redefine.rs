@@ -1,1 +1,143 @@
-//! (being written)
+//! Planning a redefinition: metadata only, checked as libvirt checks it
+//! (`qemuSnapshotRedefine`, `virDomainSnapshotRedefinePrep`), touching no image.
+
+use super::align::{self, Mode};
+use super::create::check_name;
+use super::graph::overlay_image;
+use super::refusal::Refusal;
+use super::steps::{Change, CurrentChange, PutSnapshot};
+use crate::error::Result;
+use crate::model::flags::CreateFlags;
+use crate::model::ids::{DomainId, SnapshotName};
+use crate::model::snapshot::{Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts};
+use crate::model::tree::Tree;
+use crate::xml::domain::{self, DomainView};
+use crate::xml::snapshot::SnapshotDoc;
+
+/// The domain that a snapshot is redefined for.
+#[derive(Clone, Copy)]
+pub struct RedefineRequest<'a> {
+    /// The domain.
+    pub domain: DomainId,
+    /// Its snapshots.
+    pub tree: &'a Tree,
+    /// REDEFINE, and perhaps CURRENT and DISK_ONLY.
+    pub flags: CreateFlags,
+    /// Reads the texts of a snapshot.
+    pub texts: &'a (dyn Fn(&SnapshotName) -> Result<SnapshotTexts> + Send + Sync),
+}
+
+/// Decide.
+pub fn plan(request: &RedefineRequest<'_>, doc: SnapshotDoc) -> Result<(SnapshotName, Change)> {
+    let name = SnapshotName(doc.name.clone().unwrap_or_default());
+    check_name(name.as_str())?;
+    let state = doc.state.unwrap_or(SnapshotState::Nostate);
+    if matches!(state, SnapshotState::Nostate | SnapshotState::Blocked) {
+        return Err(Refusal::BadState(state.as_str()).into());
+    }
+    if state == SnapshotState::Pmsuspended {
+        return Err(crate::error::Error::unsupported("qemu doesn't support taking snapshots of PMSUSPENDED guests"));
+    }
+    check_parent(request.tree, &name, doc.parent.as_deref())?;
+    if request.flags.contains(CreateFlags::DISK_ONLY) && state != SnapshotState::DiskSnapshot {
+        return Err(Refusal::DiskOnlyState(name.0).into());
+    }
+    let mut texts = doc.texts;
+    let new_view = texts.domain.as_deref().map(domain::view).transpose()?;
+    if let Some(view) = &new_view {
+        check_uuid(request, &name, view)?;
+    }
+    let old = request.tree.get(&name);
+    if let Some(old) = old {
+        check_state(&name, old.state, state)?;
+        let old_texts = (request.texts)(&name)?;
+        if let (Some(new), Some(old_xml)) = (&new_view, &old_texts.domain) {
+            check_abi(&domain::view(old_xml)?, new)?;
+        }
+        if texts.domain.is_none() {
+            texts.domain = old_texts.domain;
+            texts.inactive_domain = texts.inactive_domain.or(old_texts.inactive_domain);
+        }
+    }
+    let Some(domain_xml) = &texts.domain else { return Err(Refusal::NoDomain.into()) };
+    let view = domain::view(domain_xml)?;
+    let external = state == SnapshotState::DiskSnapshot
+        || matches!(doc.memory, Memory::External(_))
+        || doc.disks.iter().any(SnapshotDisk::is_external);
+    let disks = align::align(doc.disks, &view, if external { Mode::External } else { Mode::Internal })?;
+    let snapshot = Snapshot {
+        name: name.clone(),
+        description: doc.description,
+        parent: doc.parent.map(SnapshotName),
+        state,
+        creation_time: doc.creation_time.unwrap_or(0),
+        memory: doc.memory,
+        disks,
+        revert_disks: doc.revert_disks,
+        frozen: domain::frozen_disks(domain_xml)?,
+    };
+    let mut change = Change::default();
+    if request.flags.contains(CreateFlags::CURRENT) {
+        let current = request.tree.current().filter(|c| **c != name).and_then(|c| request.tree.get(c));
+        if let Some(old) = current.filter(|s| !s.revert_disks.is_empty()) {
+            let mut old = (**old).clone();
+            old.revert_disks.clear();
+            change.put.push(PutSnapshot { snapshot: old, texts: None });
+        }
+        change.current = Some(CurrentChange::Set(name.clone()));
+    }
+    // The overlays that it names were made by a virsnap or a libvirt elsewhere: they go with their last use.
+    let overlays = snapshot.disks.iter().chain(&snapshot.revert_disks).filter_map(overlay_image);
+    change.owned = overlays.map(|i| (i.path, true)).collect();
+    change.put.push(PutSnapshot { snapshot, texts: Some(texts) });
+    Ok((name, change))
+}
+
+fn check_parent(tree: &Tree, name: &SnapshotName, parent: Option<&str>) -> Result<(), Refusal> {
+    let Some(parent) = parent.map(SnapshotName::from) else { return Ok(()) };
+    if parent == *name {
+        return Err(Refusal::OwnParent(name.0.clone()));
+    }
+    if tree.get(&parent).is_none() {
+        return Err(Refusal::ParentMissing { parent: parent.0, name: name.0.clone() });
+    }
+    let mut chain = vec![parent.clone()];
+    chain.extend(tree.ancestors(&parent));
+    if chain.contains(name) {
+        return Err(Refusal::ParentCycle { parent: parent.0, name: name.0.clone() });
+    }
+    Ok(())
+}
+
+fn check_uuid(request: &RedefineRequest<'_>, name: &SnapshotName, view: &DomainView) -> Result<(), Refusal> {
+    if view.uuid.is_some_and(|u| u != request.domain.0) {
+        return Err(Refusal::WrongUuid { name: name.0.clone(), uuid: request.domain.to_string() });
+    }
+    Ok(())
+}
+
+fn check_state(name: &SnapshotName, old: SnapshotState, new: SnapshotState) -> Result<(), Refusal> {
+    if old.is_live() != new.is_live() {
+        return Err(Refusal::OnlineOffline(name.0.clone()));
+    }
+    let disk_only = |s| s == SnapshotState::DiskSnapshot;
+    if disk_only(old) != disk_only(new) {
+        return Err(Refusal::DiskOnlyFull(name.0.clone()));
+    }
+    Ok(())
+}
+
+/// The part of libvirt's ABI check that a metadata change can break.
+fn check_abi(old: &DomainView, new: &DomainView) -> Result<(), Refusal> {
+    let differs = |what, new: String, old: String| if new == old { Ok(()) } else { Err(Refusal::Abi { what, new, old }) };
+    if old.name != new.name {
+        return Err(Refusal::Abi { what: "name", new: format!("'{}'", new.name), old: format!("'{}'", old.name) });
+    }
+    differs("max memory", new.memory_kib.to_string(), old.memory_kib.to_string())?;
+    differs("vCPU max", new.vcpus.to_string(), old.vcpus.to_string())?;
+    let text = |m: &Option<String>| m.clone().unwrap_or_default();
+    if old.machine.is_some() && new.machine.is_some() {
+        differs("machine type", text(&new.machine), text(&old.machine))?;
+    }
+    Ok(())
+}

@@ -1,1 +1,202 @@
-//! (being written)
+//! Why a request is not planned: one variant per rule, libvirt's words in one place.
+
+use crate::error::{Code, Error};
+use camino::Utf8PathBuf;
+use thiserror::Error as ThisError;
+
+/// A rule that a request breaks. Nothing has been touched.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[allow(missing_docs)]
+pub enum Refusal {
+    #[error("cannot halt after transient domain snapshot")]
+    HaltTransient,
+    #[error("invalid snapshot name '{0}': name can't contain '/'")]
+    NameSlash(String),
+    #[error("invalid snapshot name '{0}': name can't start with '.'")]
+    NameDot(String),
+    #[error("snapshot name of {0} bytes is longer than {max} bytes", max = super::create::MAX_NAME)]
+    NameTooLong(usize),
+    #[error("live snapshot creation is supported only during full system snapshots")]
+    LiveNeedsMemory,
+    #[error("live snapshots need userfaultfd write protection, which this host refuses")]
+    LiveNotHere,
+    #[error("{0} is not implemented yet")]
+    NotYet(&'static str),
+    #[error("Invalid domain state {0}")]
+    BadState(&'static str),
+    #[error("domain moment {0} already exists")]
+    Exists(String),
+    #[error("too many disk snapshot requests for domain")]
+    TooManyDisks,
+    #[error("no disk named '{0}'")]
+    NoDisk(String),
+    #[error("disk '{0}' specified twice")]
+    DiskTwice(String),
+    #[error("disk '{0}' must use snapshot mode 'internal'")]
+    MustBeInternal(String),
+    #[error("file '{path}' for disk '{disk}' requires use of external snapshot mode")]
+    FileNeedsExternal { path: Utf8PathBuf, disk: String },
+    #[error("cannot generate external snapshot name for disk '{0}' without source")]
+    NameWithoutSource(String),
+    #[error("cannot generate external snapshot name for disk '{disk}' on a '{kind}' device")]
+    NameOnDevice { disk: String, kind: String },
+    #[error("source for disk '{0}' is not a regular file; refusing to generate external snapshot name")]
+    NameNeedsFile(String),
+    #[error("cannot generate external snapshot name for disk '{disk}': collision with disk '{other}'")]
+    NameCollision { disk: String, other: String },
+    #[error("internal snapshot of a running VM must include the memory state")]
+    InternalNeedsMemory,
+    #[error("active qemu domains require external disk snapshots; disk {0} requested internal")]
+    ActiveInternalDiskOnly(String),
+    #[error("internal inactive snapshots are not supported on '{0}' disks")]
+    InternalInactiveSource(String),
+    #[error("external inactive snapshots are not supported on '{0}' disks")]
+    ExternalInactiveSource(String),
+    #[error("external active snapshots are not supported on '{0}' disks")]
+    ExternalActiveSource(String),
+    #[error("internal snapshot for disk {disk} unsupported for storage type {format}")]
+    InternalFormat { disk: String, format: String },
+    #[error("external snapshot format for disk {disk} is unsupported: {format}")]
+    ExternalFormat { disk: String, format: String },
+    #[error("metadata cache max size control is supported only with qcow2 images")]
+    CacheNeedsQcow2,
+    #[error("external active snapshots are not supported on scsi passthrough devices")]
+    Lun,
+    #[error("external snapshots on '{0}' bus are not supported")]
+    BusNotSupported(String),
+    #[error("block jobs are not supported on transient disk '{0}'")]
+    TransientDisk(String),
+    #[error("migration with transient disk is not supported")]
+    TransientMigration,
+    #[error("shared access for disk '{0}' requires use of supported storage format")]
+    SharedDisk(String),
+    #[error("missing existing file for disk {disk}: {path}: No such file or directory")]
+    ReuseMissing { disk: String, path: Utf8PathBuf },
+    #[error("block device snapshot target '{0}' doesn't exist")]
+    BlockMissing(Utf8PathBuf),
+    #[error("unable to stat for disk {disk}: {path}: {why}")]
+    CannotStat { disk: String, path: Utf8PathBuf, why: String },
+    #[error(
+        "mismatch between configured type for snapshot disk '{disk}' and the type of existing file '{path}'"
+    )]
+    TargetType { disk: String, path: Utf8PathBuf },
+    #[error("external snapshot file for disk {disk} already exists and is not a block device: {path}")]
+    TargetExists { disk: String, path: Utf8PathBuf },
+    #[error("disks '{disk}' and '{other}' must not share the external snapshot file '{path}'")]
+    TargetShared { disk: String, other: String, path: Utf8PathBuf },
+    #[error("external snapshot file for disk {disk} is the image of a disk: {path}")]
+    TargetInUse { disk: String, path: Utf8PathBuf },
+    #[error("image '{path}' of disk '{disk}' does not exist")]
+    SourceMissing { disk: String, path: Utf8PathBuf },
+    #[error("nothing selected for snapshot")]
+    Nothing,
+    #[error("internal and full system snapshots require all disks to be selected for snapshot")]
+    AllDisks,
+    #[error("disk-only snapshots require at least one disk to be selected for snapshot")]
+    DiskOnlyNeedsDisk,
+    #[error("mixing internal and external targets for a snapshot is not yet supported")]
+    Mixed,
+    #[error("snapshot-save job failed: Snapshot '{0}' already exists in one or more devices")]
+    TagExists(String),
+    #[error("memory snapshot file '{0}' already exists")]
+    MemoryExists(Utf8PathBuf),
+    #[error("no domain snapshot with matching name '{0}'")]
+    NoSnapshot(String),
+    #[error("snapshot '{0}' does not have a parent")]
+    NoParent(String),
+    #[error("the domain does not have a current snapshot")]
+    NoCurrent,
+    #[error("transient domain needs to request run or pause to revert to inactive snapshot")]
+    TransientRevert,
+    #[error("snapshot '{0}' lacks domain '{1}' rollback info")]
+    NoDefinition(String, String),
+    #[error("source disk for '{0}' is not a regular file, reverting to snapshot is not supported")]
+    RevertNeedsFiles(String),
+    #[error("snapshot disk '{0}' was target of not completed snapshot delete")]
+    HalfDeleted(String),
+    #[error("image of disk '{disk}' does not have internal snapshot '{tag}'")]
+    TagMissing { disk: String, tag: String },
+    #[error("image of disk '{disk}' has more than one internal snapshot '{tag}'")]
+    TagTwice { disk: String, tag: String },
+    #[error("no image of snapshot '{0}' holds its memory state")]
+    NoVmstate(String),
+    #[error("Failed to open file '{path}': No such file or directory")]
+    MemoryMissing { path: Utf8PathBuf },
+    #[error("failed to read domain XML")]
+    MemoryBroken,
+    #[error("image '{path}' of disk '{disk}' lies beneath external snapshot '{needs}', which would be damaged")]
+    InternalBeneath { path: Utf8PathBuf, disk: String, needs: String },
+    #[error("revert to snapshot of a domain in state '{0}' is not supported")]
+    RevertState(&'static str),
+    #[error("disk image '{disk}' for internal snapshot '{tag}' is not the same as disk image currently used by VM")]
+    TagNotActive { disk: String, tag: String },
+    #[error("cannot set moment {0} as its own parent")]
+    OwnParent(String),
+    #[error("parent {parent} for moment {name} not found")]
+    ParentMissing { parent: String, name: String },
+    #[error("parent {parent} would create cycle to {name}")]
+    ParentCycle { parent: String, name: String },
+    #[error("disk-only flag for snapshot {0} requires disk-snapshot state")]
+    DiskOnlyState(String),
+    #[error("definition for snapshot {name} must use uuid {uuid}")]
+    WrongUuid { name: String, uuid: String },
+    #[error("cannot change between online and offline snapshot state in snapshot {0}")]
+    OnlineOffline(String),
+    #[error("cannot change between disk only and full system in snapshot {0}")]
+    DiskOnlyFull(String),
+    #[error("missing domain in snapshot")]
+    NoDomain,
+    #[error("Target domain {what} {new} does not match source {old}")]
+    Abi { what: &'static str, new: String, old: String },
+}
+
+impl Refusal {
+    fn code(&self) -> Code {
+        use Refusal::*;
+        match self {
+            HaltTransient | TransientRevert | HalfDeleted(_) | TransientMigration => Code::OperationInvalid,
+            NameSlash(_) | NameDot(_) => Code::XmlDetail,
+            LiveNeedsMemory
+            | LiveNotHere
+            | NotYet(_)
+            | InternalNeedsMemory
+            | BusNotSupported(_)
+            | TransientDisk(_)
+            | BlockMissing(_)
+            | RevertNeedsFiles(_)
+            | RevertState(_)
+            | InternalBeneath { .. }
+            | TagNotActive { .. } => Code::OperationUnsupported,
+            BadState(_)
+            | InternalInactiveSource(_)
+            | ExternalInactiveSource(_)
+            | ExternalActiveSource(_)
+            | NoDomain => Code::Internal,
+            Exists(_)
+            | TagExists(_)
+            | TagMissing { .. }
+            | TagTwice { .. }
+            | NoVmstate(_)
+            | MemoryBroken
+            | MemoryExists(_)
+            | NameTooLong(_) => Code::OperationFailed,
+            ReuseMissing { .. } | CannotStat { .. } | MemoryMissing { .. } => Code::SystemError,
+            NoSnapshot(_) | NoParent(_) | NoCurrent => Code::NoDomainSnapshot,
+            NoDefinition(..) => Code::SnapshotRevertRisky,
+            OwnParent(_)
+            | ParentMissing { .. }
+            | ParentCycle { .. }
+            | DiskOnlyState(_)
+            | WrongUuid { .. }
+            | OnlineOffline(_)
+            | DiskOnlyFull(_) => Code::InvalidArg,
+            _ => Code::ConfigUnsupported,
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.code(), refusal.to_string())
+    }
+}

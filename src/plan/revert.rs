@@ -1,1 +1,356 @@
-//! (being written)
+//! Planning a revert: everything checkable is checked before the running guest is touched (K10).
+//!
+//! The commit is the publish of the target: from there the old state is given up. The old
+//! hypervisor is stopped after it, and overlays that nothing names any more go last (K3: never
+//! because of what a snapshot's record says alone).
+//!
+//! Differences from libvirt, on purpose: read-only disks and empty drives get no overlay (K24); a disk that the snapshot
+//! excluded (`no`) keeps its current image, because the snapshot holds no state of it;
+//! an overlay name that is taken gets a counter (K21); a snapshot whose deletion has begun is refused (K5); an internal snapshot
+//! beneath an external one is refused (K9).
+
+use super::align::overlay_path;
+use super::definition::{replace_image, set_image};
+use super::facts::{Facts, FileKind};
+use super::graph::Graph;
+use super::refusal::Refusal;
+use super::steps::{
+    Change, Commit, CurrentChange, Existing, LiveChange, MemorySource, OpKind, Plan, Prepare, PutSnapshot, ResumeWhy,
+    Settle, Start,
+};
+use crate::error::{Error, Result};
+use crate::model::flags::{self, RevertFlags};
+use crate::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
+use crate::model::snapshot::{Location, Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts, SourceType};
+use crate::xml::domain::{self, DomainView};
+use crate::xml::edit;
+use camino::Utf8PathBuf;
+
+/// How many names are tried for one overlay.
+const NAME_TRIES: usize = 32;
+
+/// A revert call and the domain it is about.
+#[derive(Clone, Copy)]
+pub struct RevertRequest<'a> {
+    /// The journal row.
+    pub op: OpId,
+    /// The domain.
+    pub domain: DomainId,
+    /// Its name now.
+    pub domain_name: &'a str,
+    /// The running hypervisor, if there is one.
+    pub instance: Option<Instance>,
+    /// The identity of the hypervisor that will be started.
+    pub new_instance: Instance,
+    /// Whether the domain survives its stop.
+    pub persistent: bool,
+    /// Its images and snapshots.
+    pub graph: Graph<'a>,
+    /// The target.
+    pub name: &'a SnapshotName,
+    /// The target's texts.
+    pub texts: &'a SnapshotTexts,
+    /// What is asked for.
+    pub flags: RevertFlags,
+    /// Seconds since the Epoch.
+    pub now: i64,
+}
+
+/// Flag words that no request may carry.
+pub fn check_flags(bits: u32) -> Result<RevertFlags> {
+    let raw = RevertFlags::from_bits_retain(bits);
+    if raw.contains(RevertFlags::RUNNING | RevertFlags::PAUSED) {
+        return Err(flags::exclusive(
+            "VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING",
+            "VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED",
+        ));
+    }
+    let known = RevertFlags::parse(bits, "qemuSnapshotRevert")?;
+    if known.contains(RevertFlags::RESET_NVRAM) {
+        return Err(Refusal::NotYet("flag RESET_NVRAM").into());
+    }
+    Ok(known)
+}
+
+/// A revert whose rules are kept, before anything was looked at.
+pub struct Draft<'a> {
+    target: &'a Snapshot,
+    domain_xml: String,
+    inactive_xml: String,
+    view: DomainView,
+}
+
+/// Check the rules that need no look at files.
+pub fn draft<'a>(request: &RevertRequest<'a>) -> Result<Draft<'a>> {
+    let graph = &request.graph;
+    let missing = || Refusal::NoSnapshot(request.name.0.clone());
+    let target = graph.tree.get(request.name).map(AsRef::as_ref).ok_or_else(missing)?;
+    let start_asked = request.flags.intersects(RevertFlags::RUNNING | RevertFlags::PAUSED);
+    match target.state {
+        SnapshotState::Nostate | SnapshotState::Blocked => {
+            return Err(Error::internal(format!(
+                "Invalid target domain state '{}'. Refusing snapshot reversion",
+                target.state.as_str()
+            )));
+        }
+        SnapshotState::Pmsuspended => return Err(Refusal::RevertState(target.state.as_str()).into()),
+        _ => {}
+    }
+    if !request.persistent && !target.state.is_live() && !start_asked {
+        return Err(Refusal::TransientRevert.into());
+    }
+    let Some(recorded) = &request.texts.domain else {
+        return Err(Refusal::NoDefinition(request.name.0.clone(), request.domain_name.to_owned()).into());
+    };
+    if let Some(disk) = target.disks.iter().find(|d| d.delete_in_progress) {
+        return Err(Refusal::HalfDeleted(disk.name.clone()).into());
+    }
+    let domain_xml = edit::set_name(recorded, request.domain_name)?;
+    let inactive_xml = match &request.texts.inactive_domain {
+        Some(xml) => edit::set_name(&edit::rename_root(xml, "domain")?, request.domain_name)?,
+        None => domain_xml.clone(),
+    };
+    let view = domain::view(&domain_xml)?;
+    if target.is_external() {
+        if let Some(disk) = view.disks.iter().find(|d| d.has_source && !d.readonly && d.source_type != "file") {
+            return Err(Refusal::RevertNeedsFiles(disk.target.clone()).into());
+        }
+    }
+    Ok(Draft { target, domain_xml, inactive_xml, view })
+}
+
+impl Draft<'_> {
+    /// Every path that [`plan`] wants looked at.
+    #[must_use]
+    pub fn paths(&self, request: &RevertRequest<'_>) -> Vec<Utf8PathBuf> {
+        let mut out: Vec<Utf8PathBuf> = request.graph.current.iter().map(|(_, i)| i.path.clone()).collect();
+        for disk in &self.view.disks {
+            let Some(source) = &disk.source else { continue };
+            out.push(source.clone());
+            if self.target.is_external() {
+                out.extend((0..NAME_TRIES).map(|n| overlay_path(source, &suffix(request.now, n))));
+            }
+        }
+        if let Memory::External(path) = &self.target.memory {
+            out.push(path.clone());
+        }
+        out
+    }
+}
+
+fn suffix(now: i64, attempt: usize) -> String {
+    if attempt == 0 { now.to_string() } else { format!("{now}-{attempt}") }
+}
+
+/// One disk that gets a fresh overlay on its frozen image.
+struct Fresh {
+    target: DiskTarget,
+    base: Image,
+    overlay: Image,
+}
+
+/// Decide.
+pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Result<Plan> {
+    let Draft { target, mut domain_xml, mut inactive_xml, view } = draft;
+    let graph = &request.graph;
+    let fresh = if target.is_external() { fresh_overlays(request, target, &view, facts)? } else { Vec::new() };
+    if !target.is_external() {
+        check_tags(request, target, facts)?;
+    }
+    for f in &fresh {
+        domain_xml = set_image(&domain_xml, f.target.as_str(), &f.overlay, facts)?;
+        inactive_xml = replace_image(&inactive_xml, f.target.as_str(), &f.base, &f.overlay, facts)?;
+    }
+    for disk in target.disks.iter().filter(|d| target.is_external() && d.location == Some(Location::No)) {
+        let now = graph.current.iter().find(|(t, _)| t.as_str() == disk.name).map(|(_, i)| i);
+        let then = target.frozen_image(&disk.name);
+        if let (Some(now), Some(then)) = (now, then) {
+            domain_xml = set_image(&domain_xml, &disk.name, now, facts)?;
+            inactive_xml = replace_image(&inactive_xml, &disk.name, then, now, facts)?;
+        }
+    }
+    let memory = match &target.memory {
+        _ if !target.state.is_live() => MemorySource::Boot,
+        Memory::External(path) => {
+            check_memory(path, facts)?;
+            MemorySource::File(path.clone())
+        }
+        Memory::Internal => MemorySource::Tag(target.name.0.clone()),
+        Memory::No | Memory::Default => MemorySource::Boot,
+    };
+    let ends_paused = request.flags.contains(RevertFlags::PAUSED)
+        || (target.state == SnapshotState::Paused && !request.flags.contains(RevertFlags::RUNNING));
+    let starts = target.state.is_live() || request.flags.intersects(RevertFlags::RUNNING | RevertFlags::PAUSED);
+
+    let mut change = Change { current: Some(CurrentChange::Set(target.name.clone())), ..Change::default() };
+    change.owned = fresh.iter().map(|f| (f.overlay.path.clone(), true)).collect();
+    change.put = records(request, target, &fresh);
+    change.inactive_xml = request.persistent.then_some(inactive_xml);
+    let after = current_after(&view, &domain_xml)?;
+    let unlink = leftovers(request, &after, facts);
+    change.owned.extend(unlink.iter().map(|p| (p.clone(), false)));
+
+    let mut prepare = Vec::new();
+    for f in &fresh {
+        prepare.push(Prepare::Reserve { path: f.overlay.path.clone(), existing: Existing::Refuse });
+        prepare.push(Prepare::Format { image: f.overlay.clone(), backing: f.base.clone() });
+        prepare.push(Prepare::Sync { path: f.overlay.path.clone() });
+    }
+    let mut settle = Vec::new();
+    if let Some(instance) = request.instance {
+        settle.push(Settle::Stop { instance });
+    }
+    if !target.is_external() && !target.state.is_live() {
+        for disk in target.internal_disks() {
+            if let Some(image) = target.frozen_image(&disk.name) {
+                settle.push(Settle::ApplyTag { image: image.clone(), tag: target.name.0.clone() });
+            }
+        }
+    }
+    change.live = LiveChange::Clear;
+    if starts {
+        let instance = request.new_instance;
+        change.live = LiveChange::Set { instance, xml: domain_xml.clone() };
+        let why = if memory == MemorySource::Boot { ResumeWhy::Booted } else { ResumeWhy::FromSnapshot };
+        settle.push(Settle::Start(Box::new(Start { domain: request.domain, instance, xml: domain_xml, memory })));
+        if !ends_paused {
+            settle.push(Settle::Resume { instance, why });
+        }
+    }
+    settle.extend(unlink.into_iter().map(|path| Settle::Unlink { path }));
+    Ok(Plan {
+        op: request.op,
+        kind: OpKind::Revert,
+        domain: request.domain,
+        snapshot: target.name.clone(),
+        prepare,
+        commit: Commit::Publish(Box::new(change)),
+        settle,
+    })
+}
+
+fn fresh_overlays(
+    request: &RevertRequest<'_>,
+    target: &Snapshot,
+    view: &DomainView,
+    facts: &Facts,
+) -> Result<Vec<Fresh>, Refusal> {
+    let mut out: Vec<Fresh> = Vec::new();
+    for disk in view.disks.iter().filter(|d| d.has_source && !d.readonly) {
+        let excluded = target.disks.iter().any(|d| d.name == disk.target && d.location == Some(Location::No));
+        let (Some(base), false) = (disk.image(), excluded) else { continue };
+        if !matches!(facts.kind(&base.path), FileKind::File(_)) {
+            return Err(Refusal::NameNeedsFile(disk.target.clone()));
+        }
+        let taken = |p: &Utf8PathBuf| *facts.kind(p) != FileKind::Missing || out.iter().any(|f| f.overlay.path == *p);
+        let path = (0..NAME_TRIES)
+            .map(|n| overlay_path(&base.path, &suffix(request.now, n)))
+            .find(|p| !taken(p))
+            .ok_or_else(|| Refusal::TargetExists {
+                disk: disk.target.clone(),
+                path: overlay_path(&base.path, &suffix(request.now, 0)),
+            })?;
+        out.push(Fresh {
+            target: DiskTarget(disk.target.clone()),
+            base,
+            overlay: Image { path, format: "qcow2".to_owned() },
+        });
+    }
+    Ok(out)
+}
+
+fn check_tags(request: &RevertRequest<'_>, target: &Snapshot, facts: &Facts) -> Result<(), Refusal> {
+    let tag = &target.name.0;
+    let mut vmstates = 0;
+    for disk in target.internal_disks() {
+        let Some(image) = target.frozen_image(&disk.name) else { continue };
+        let tags = facts.header(&image.path).map(|h| h.tags.as_slice()).unwrap_or_default();
+        let mut hits = tags.iter().filter(|t| t.name == *tag);
+        let hit = hits.next().ok_or_else(|| Refusal::TagMissing { disk: disk.name.clone(), tag: tag.clone() })?;
+        if hits.next().is_some() {
+            return Err(Refusal::TagTwice { disk: disk.name.clone(), tag: tag.clone() });
+        }
+        vmstates += usize::from(hit.vmstate);
+        let needs = request
+            .graph
+            .frozen_in(&image.path)
+            .find(|s| s.external_disks().any(|d| s.frozen_image(&d.name).is_some_and(|i| i.path == image.path)));
+        if let Some(needs) = needs {
+            return Err(Refusal::InternalBeneath {
+                path: image.path.clone(),
+                disk: disk.name.clone(),
+                needs: needs.name.0.clone(),
+            });
+        }
+    }
+    if target.memory == Memory::Internal && target.state.is_live() && vmstates != 1 {
+        return Err(Refusal::NoVmstate(tag.clone()));
+    }
+    Ok(())
+}
+
+fn check_memory(path: &Utf8PathBuf, facts: &Facts) -> Result<(), Refusal> {
+    match facts.files.get(path) {
+        Some(f) if matches!(f.kind, FileKind::File(_)) => {
+            if f.saved_memory { Ok(()) } else { Err(Refusal::MemoryBroken) }
+        }
+        _ => Err(Refusal::MemoryMissing { path: path.clone() }),
+    }
+}
+
+/// The target's and the old current's records afterwards.
+fn records(request: &RevertRequest<'_>, target: &Snapshot, fresh: &[Fresh]) -> Vec<PutSnapshot> {
+    let tree = request.graph.tree;
+    let mut out = Vec::new();
+    if !fresh.is_empty() {
+        let mut s = target.clone();
+        let overlays: Vec<SnapshotDisk> = target
+            .disks
+            .iter()
+            .map(|d| match fresh.iter().find(|f| f.target.as_str() == d.name) {
+                Some(f) => SnapshotDisk {
+                    location: Some(Location::External),
+                    source_type: SourceType::File,
+                    source: Some(f.overlay.path.clone()),
+                    format: Some(f.overlay.format.clone()),
+                    ..SnapshotDisk::named(&d.name)
+                },
+                None => SnapshotDisk { location: Some(Location::No), ..SnapshotDisk::named(&d.name) },
+            })
+            .collect();
+        if tree.is_leaf(&target.name) {
+            s.disks = overlays;
+        } else {
+            s.revert_disks = overlays;
+        }
+        out.push(PutSnapshot { snapshot: s, texts: None });
+    }
+    let old = tree.current().filter(|c| **c != target.name).and_then(|c| tree.get(c));
+    if let Some(old) = old.filter(|s| !s.revert_disks.is_empty()) {
+        let mut old = (**old).clone();
+        old.revert_disks.clear();
+        out.push(PutSnapshot { snapshot: old, texts: None });
+    }
+    out
+}
+
+fn current_after(view: &DomainView, xml: &str) -> Result<Vec<Utf8PathBuf>> {
+    let after = domain::view(xml)?;
+    Ok(view.disks.iter().chain(&after.disks).filter_map(|d| d.source.clone()).collect())
+}
+
+/// Overlays of the state that is given up and that nothing else needs.
+fn leftovers(request: &RevertRequest<'_>, after: &[Utf8PathBuf], facts: &Facts) -> Vec<Utf8PathBuf> {
+    let graph = &request.graph;
+    let nobody = SnapshotName(String::new());
+    let kept: Vec<Utf8PathBuf> = after.iter().flat_map(|p| graph.chain(p, facts)).collect();
+    let mut out: Vec<Utf8PathBuf> = graph
+        .current
+        .iter()
+        .map(|(_, i)| i.path.clone())
+        .filter(|p| graph.is_ours(p) && !graph.is_frozen(p, &nobody) && !(graph.foreign)(p) && !kept.contains(p))
+        .collect();
+    out.sort();
+    out.dedup();
+    out
+}

@@ -284,7 +284,8 @@ pub enum Settle {
         base: Image,
     },
     /// Leave the active layer while the guest stands still (see `Pause`, `Publish`, `Resume`
-    /// around it). Without the hypervisor: `qemu-img commit`.
+    /// around it). Without the hypervisor: `qemu-img commit`. The layer is emptied afterwards, and
+    /// one that is empty was left: nothing is committed again over what the guest wrote below it.
     Pivot {
         /// The running hypervisor.
         instance: Instance,
@@ -307,8 +308,8 @@ pub enum Settle {
         /// What it lies on afterwards.
         onto: Option<Image>,
     },
-    /// Name another backing file of the same content: `qemu-img rebase -u`. Only for an image
-    /// that no hypervisor has open.
+    /// Name another backing file of the same content: `qemu-img rebase -u`. Nothing if it is named
+    /// already; else only for an image that no hypervisor has open.
     Repoint {
         /// The image.
         image: Image,

@@ -58,6 +58,19 @@ pub async fn unreserve(path: &Utf8Path, existing: Existing, noted: Option<&Note>
     .await
 }
 
+/// Truncate the file, durably: a layer whose content went elsewhere, and must not go there again.
+pub async fn empty(path: &Utf8Path) -> Result<()> {
+    let path = path.to_owned();
+    blocking(move || {
+        File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|f| f.set_len(0).and_then(|()| f.sync_all()))
+            .map_err(|e| Error::system(format!("cannot truncate '{path}'"), &e))
+    })
+    .await
+}
+
 /// fsync of the file and of its directory.
 pub async fn sync(path: &Utf8Path) -> Result<()> {
     let path = path.to_owned();

@@ -19,31 +19,11 @@ use std::io::{Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-pub use crate::host::save_image::{SaveHeader, read_header};
-
 const LIVE: &str = "background-snapshot";
 /// Capabilities that change what stream a plain `migrate` writes.
 const SPOILERS: [&str; 4] = [LIVE, "mapped-ram", "multifd", "events"];
 /// The name under which QEMU keeps the file until `migrate` takes it.
 const FD_NAME: &str = "virsnap-memory";
-
-/// Whether processes of this user may track memory writes: QEMU needs userfaultfd with kernel
-/// faults, that is root, or the sysctl, or the device (QEMU 8.1+). Each QEMU is still asked, and
-/// one that refuses is saved standing still.
-#[must_use]
-pub fn host_tracks_writes() -> bool {
-    let sysctl = std::fs::read_to_string("/proc/sys/vm/unprivileged_userfaultfd").unwrap_or_default();
-    rustix::process::geteuid().is_root()
-        || sysctl.trim() == "1"
-        || File::options().read(true).write(true).open("/dev/userfaultfd").is_ok()
-}
-
-/// Whether this QEMU, with its memory, can save live. Sets the capability and clears it.
-pub async fn can_save_live(monitor: &Monitor) -> Result<bool, QmpError> {
-    let can = set_live(monitor).await?;
-    calm(monitor).await?;
-    Ok(can)
-}
 
 /// Whether a live save may end before its end. Before 8.1 QEMU leaves the guest's memory write
 /// protected then, with nobody to lift the protection: guest and monitor hang at their next
@@ -95,7 +75,7 @@ async fn set_live(monitor: &Monitor) -> Result<bool, QmpError> {
 }
 
 /// No capability set and no migration at work: the state in which snapshots can be taken.
-pub async fn calm(monitor: &Monitor) -> Result<(), QmpError> {
+pub(super) async fn calm(monitor: &Monitor) -> Result<(), QmpError> {
     idle(monitor).await?;
     set_capabilities(monitor, &SPOILERS.map(|name| (name, false))).await
 }
@@ -150,7 +130,7 @@ async fn idle(monitor: &Monitor) -> Result<(), QmpError> {
 
 /// A way to save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(super) enum Way {
     /// While the guest runs on; the stream is of the instant when it began.
     Live,
     /// While the guest stands still.
@@ -158,7 +138,13 @@ pub enum Way {
 }
 
 /// Everything that can be made ready while the guest still runs.
-pub async fn prepare(monitor: &Monitor, path: &Utf8Path, header: &str, running: bool, live: bool) -> Result<Way> {
+pub(super) async fn prepare(
+    monitor: &Monitor,
+    path: &Utf8Path,
+    header: &str,
+    running: bool,
+    live: bool,
+) -> Result<Way> {
     calm(monitor).await?;
     let (path, xml) = (path.to_owned(), header.to_owned());
     let (file, start) = blocking(move || {
@@ -178,7 +164,7 @@ pub async fn prepare(monitor: &Monitor, path: &Utf8Path, header: &str, running: 
 
 /// Begin to write what [`prepare`] made ready. For [`Way::Live`] it returns as soon as writes
 /// are tracked, so that the guest may go on.
-pub async fn begin(monitor: &Monitor, way: Way) -> Result<()> {
+pub(super) async fn begin(monitor: &Monitor, way: Way) -> Result<()> {
     monitor.execute("migrate", json!({ "uri": format!("fd:{FD_NAME}") })).await?;
     if way == Way::Still {
         return Ok(());
@@ -200,7 +186,7 @@ pub async fn begin(monitor: &Monitor, way: Way) -> Result<()> {
 }
 
 /// Wait until all is written.
-pub async fn finish(monitor: &Monitor, report: &dyn Report) -> Result<()> {
+pub(super) async fn finish(monitor: &Monitor, report: &dyn Report) -> Result<()> {
     let mut nap = Duration::from_millis(1);
     loop {
         let now = Migration::read(monitor).await?;
@@ -222,14 +208,14 @@ pub async fn finish(monitor: &Monitor, report: &dyn Report) -> Result<()> {
 }
 
 /// Declare the file complete and durable.
-pub async fn seal(path: &Utf8Path) -> Result<()> {
+pub(super) async fn seal(path: &Utf8Path) -> Result<()> {
     let path = path.to_owned();
     blocking(move || save_image::complete(&path)).await
 }
 
 /// End a save, in whatever state it is; one that must not fail goes on to its end. When this
 /// returns, none runs.
-pub async fn cancel(monitor: &Monitor) -> Result<(), QmpError> {
+pub(super) async fn cancel(monitor: &Monitor) -> Result<(), QmpError> {
     let may_cancel = may_fail(monitor) || !is_live(monitor).await?;
     loop {
         let now = Migration::read(monitor).await?;
@@ -250,10 +236,10 @@ pub async fn cancel(monitor: &Monitor) -> Result<(), QmpError> {
 }
 
 /// Load memory from a save image into a QEMU that was started with `-S -incoming defer`.
-pub async fn load_file(monitor: &Monitor, path: &Utf8Path, report: &dyn Report) -> Result<()> {
+pub(super) async fn load_file(monitor: &Monitor, path: &Utf8Path, report: &dyn Report) -> Result<()> {
     let at = path.to_owned();
     let file = blocking(move || {
-        let header = read_header(&at)?;
+        let header = save_image::read_header(&at)?;
         let fail = |e: std::io::Error| Error::system(format!("Failed to open file '{at}'"), &e);
         let mut file = File::open(&at).map_err(fail)?;
         file.seek(SeekFrom::Start(header.data_offset)).map_err(fail)?;
@@ -267,7 +253,7 @@ pub async fn load_file(monitor: &Monitor, path: &Utf8Path, report: &dyn Report) 
 
 /// Load memory and disks from the tag, in every active image that has it. QEMU matches an ID
 /// before a name when it goes back to a disk's tag, so a name that is another tag's ID is refused.
-pub async fn load_tag(monitor: &Monitor, tag: &str, report: &dyn Report) -> Result<()> {
+pub(super) async fn load_tag(monitor: &Monitor, tag: &str, report: &dyn Report) -> Result<()> {
     let named = monitor.execute("query-named-block-nodes", json!({ "flat": true })).await?;
     let graph = super::block::Graph::read(monitor).await?;
     let (mut devices, mut vmstate) = (Vec::new(), None);

@@ -45,6 +45,26 @@ impl Merge<'_> {
         img::commit(self.top, self.base, Some(self.report)).await
     }
 
+    /// The layer was left and is in `base`. It is emptied, so that no later commit of it can
+    /// overwrite what the guest writes below it from now on: nothing else on the disk shows that
+    /// it was left.
+    async fn give_up_layer(&self) -> Result<()> {
+        match self.top.path.metadata() {
+            Ok(meta) if meta.is_file() => files::empty(&self.top.path).await,
+            Ok(_) => img::format_overlay(self.top, self.base).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The active layer of a guest that is gone.
+    async fn offline_active(&self) -> Result<()> {
+        if self.top.path.metadata().is_ok_and(|m| m.is_file() && m.len() == 0) {
+            return Ok(());
+        }
+        self.offline().await?;
+        self.give_up_layer().await
+    }
+
     /// Tell of a failed job, unless the whole guest failed.
     fn told(&self, qemu: &RunningQemu, kind: i32, done: Result<()>) -> Result<()> {
         if done.is_err() && !qemu.monitor.is_gone() {
@@ -55,7 +75,7 @@ impl Merge<'_> {
 
     /// An inner layer, or one that no QEMU has open.
     pub(super) async fn down(&self, instance: Option<Instance>) -> Result<()> {
-        let Some(qemu) = alive(self.guests, instance) else { return self.offline().await };
+        let Some(qemu) = alive(self.guests, instance).await else { return self.offline().await };
         let id = self.id();
         let job = Job { monitor: &qemu.monitor, id: &id, kind: "block-commit" };
         if job.clear().await? {
@@ -102,7 +122,7 @@ impl Merge<'_> {
     /// The active layer: both sides become the same and stay so; the overlay stays the truth.
     /// Without QEMU there is nothing to do before [`Self::pivot`].
     pub(super) async fn active(&self, instance: Instance) -> Result<()> {
-        let Some(qemu) = alive(self.guests, Some(instance)) else { return Ok(()) };
+        let Some(qemu) = alive(self.guests, Some(instance)).await else { return Ok(()) };
         let id = self.id();
         let job = Job { monitor: &qemu.monitor, id: &id, kind: "block-commit" };
         if job.clear().await? {
@@ -131,12 +151,13 @@ impl Merge<'_> {
 
     /// Leave the active layer of a guest that stands still.
     pub(super) async fn pivot(&self, instance: Instance) -> Result<()> {
-        let Some(qemu) = alive(self.guests, Some(instance)) else { return self.offline().await };
+        let Some(qemu) = alive(self.guests, Some(instance)).await else { return self.offline_active().await };
         let id = self.id();
         let job = Job { monitor: &qemu.monitor, id: &id, kind: "block-commit" };
         if job.clear().await? {
             if self.left(&Graph::read(&qemu.monitor).await?) {
-                return Ok(block::drop_unused(&qemu.monitor, &self.top.path).await?);
+                block::drop_unused(&qemu.monitor, &self.top.path).await?;
+                return self.give_up_layer().await;
             }
             // The job has failed since, or was lost with another QEMU's life.
             self.active(instance).await?;
@@ -152,6 +173,7 @@ impl Merge<'_> {
         let done = done.await;
         self.told(&qemu, ACTIVE_COMMIT, done)?;
         block::drop_unused(&qemu.monitor, &self.top.path).await?;
+        self.give_up_layer().await?;
         block_job(self.guests, &qemu, self.target, ACTIVE_COMMIT, COMPLETED);
         Ok(())
     }
@@ -167,7 +189,7 @@ pub(super) async fn pull_up(
     onto: Option<&Image>,
     report: &dyn Report,
 ) -> Result<()> {
-    let Some(qemu) = alive(guests, instance) else { return img::rebase(image, onto, Some(report)).await };
+    let Some(qemu) = alive(guests, instance).await else { return img::rebase(image, onto, Some(report)).await };
     let id = job::id(op, "pull");
     let job = Job { monitor: &qemu.monitor, id: &id, kind: "block-stream" };
     let graph = Graph::read(&qemu.monitor).await?;

@@ -14,7 +14,7 @@ use super::steps::{Guests, Unwatched, alive};
 use super::{cpu, disks, merges};
 use crate::error::{Code, Error, Result};
 use crate::host::Report;
-use crate::host::images::img;
+use crate::host::images::{files, img};
 use crate::model::ids::{Instance, OpId};
 use crate::plan::steps::SwitchDisk;
 use camino::Utf8Path;
@@ -91,7 +91,7 @@ pub(super) async fn await_live(qemu: &RunningQemu, path: &Utf8Path, report: &dyn
 /// End the save first: if it completed after the merge, memory and disks would disagree. Then
 /// bring every overlay back down, and let the guest run.
 pub(super) async fn undo_live(guests: &dyn Guests, op: OpId, instance: Instance, disks: &[SwitchDisk]) -> Result<()> {
-    let Some(qemu) = alive(guests, Some(instance)) else { return undo_offline(disks).await };
+    let Some(qemu) = alive(guests, Some(instance)).await else { return undo_offline(disks).await };
     memory::cancel(&qemu.monitor).await?;
     let graph = Graph::read(&qemu.monitor).await?;
     let attached = disks.iter().filter(|d| graph.active(&d.overlay.path).is_some());
@@ -107,7 +107,26 @@ pub(super) async fn undo_live(guests: &dyn Guests, op: OpId, instance: Instance,
     for merge in &merges {
         merge.pivot(instance).await?;
     }
+    for disk in disks {
+        give_back(disk).await?;
+    }
     Ok(cpu::resume(&qemu).await?)
+}
+
+/// An overlay that is not in use any more, as it was before: nothing in it may be merged again
+/// after the guest has written below. The caller's own is made empty over its base once more.
+async fn give_back(disk: &SwitchDisk) -> Result<()> {
+    let path = &disk.overlay.path;
+    let length = path.metadata().map_or(0, |m| m.len());
+    if disk.reused {
+        if length == 0 || !img::is_empty(&disk.overlay).await? {
+            img::format_overlay(&disk.overlay, &disk.old).await?;
+            files::sync(path).await?;
+        }
+    } else if length > 0 && !img::is_empty(&disk.overlay).await? {
+        files::empty(path).await?;
+    }
+    Ok(())
 }
 
 /// The guest is gone: what it wrote into the overlays goes down. The caller's own overlays stay as
@@ -124,6 +143,7 @@ async fn undo_offline(disks: &[SwitchDisk]) -> Result<()> {
             continue;
         }
         img::commit(&disk.overlay, &disk.old, None).await?;
+        files::empty(path).await?;
     }
     Ok(())
 }

@@ -53,7 +53,7 @@ pub(super) async fn undo_save(
     images: &[Image],
     tag: &str,
 ) -> Result<()> {
-    if let Some(qemu) = alive(guests, Some(instance)) {
+    if let Some(qemu) = alive(guests, Some(instance)).await {
         // A save that still runs has to end first; how is no matter.
         let id = job::id(op, "save");
         let job = Job { monitor: &qemu.monitor, id: &id, kind: "snapshot-save" };
@@ -82,7 +82,7 @@ pub(super) async fn remove(
             tagged.push(image);
         }
     }
-    let Some(qemu) = alive(guests, instance) else {
+    let Some(qemu) = alive(guests, instance).await else {
         for image in tagged {
             img::remove_tag(image, tag).await?;
         }

@@ -4,6 +4,7 @@ mod guest;
 
 use super::steps;
 use super::{block::Graph, memory};
+use crate::host::save_image::read_header;
 use crate::host::{CommitError, HostEventKind, Probe};
 use crate::plan::steps::{Existing, Prepare, ResumeWhy, Settle, SwitchDisk};
 use guest::World;
@@ -40,7 +41,7 @@ async fn a_live_save_is_of_one_instant_and_loads_back() {
     world.kill_qemu();
     let (before, after) = (world.stamp("a.qcow2"), world.stamp("a1"));
     assert!(before < after, "the guest went on in the overlay: {before} {after}");
-    let header = memory::read_header(&world.path("mem")).unwrap();
+    let header = read_header(&world.path("mem")).unwrap();
     assert_eq!((header.xml.as_str(), header.was_running), ("<domain/>", true));
     world.start(&TWO, &["-incoming", "defer"]).await;
     memory::load_file(&world.qemu().monitor, &world.path("mem"), &world).await.unwrap();
@@ -72,7 +73,7 @@ async fn an_undone_live_save_leaves_the_guest_on_its_old_images() {
         assert!(world.stamp(name) >= last[0]);
         world.check(name);
     }
-    assert!(memory::read_header(&world.path("mem")).is_err());
+    assert!(read_header(&world.path("mem")).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +97,7 @@ async fn a_live_save_is_undone_in_the_middle() {
     }
     let (_, wait) = live_save(&world, &both(&world)).await;
     world.prepare(&wait).await.unwrap();
-    memory::read_header(&world.path("mem")).unwrap();
+    read_header(&world.path("mem")).unwrap();
 }
 
 /// `cargo test -- --ignored --nocapture pause` on an idle machine.
@@ -181,7 +182,7 @@ async fn memory_is_saved_standing_still_again_and_again() {
         std::fs::write(&path, "").unwrap();
         let save = Prepare::SaveMemory { instance, path: path.clone(), header: "<domain/>".into(), was_running: true };
         world.prepare(&save).await.unwrap();
-        memory::read_header(&path).unwrap();
+        read_header(&path).unwrap();
         world.undo(&save).await;
     }
     assert!(steps::switch(&world, instance, &disks).await.is_ok());
@@ -504,6 +505,6 @@ async fn a_live_save_without_room_fails_and_leaves_the_guest_alive() {
     world.undo(&live).await;
     world.undo(&Prepare::AddNodes { instance, disks }).await;
     assert_eq!(world.nodes().await, ROOTS);
-    assert!(memory::read_header(&path).is_err());
+    assert!(read_header(&path).is_err());
     world.counted(3).await;
 }

@@ -9,7 +9,7 @@ use crate::model::ids::{DiskTarget, DomainId, Image, Instance, OpId};
 use crate::plan::steps::{Prepare, Settle, SwitchDisk};
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
-use serde_json::json;
+use serde_json::{Map, json};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -118,7 +118,7 @@ impl World {
             let format = json!({ "driver": "qcow2", "node-name": format!("{name}-0"), "file": format!("{name}-f") });
             args.extend(["-blockdev".into(), file.to_string(), "-blockdev".into(), format.to_string()]);
             args.extend(["-device".into(), format!("virtio-blk-pci,drive={name}-0,id=dev-{name},bootindex={i}")]);
-            let options = json!({ "discard": "unmap" }).as_object().unwrap().clone();
+            let options = Map::default();
             running.push(RunningDisk {
                 target: DiskTarget(format!("vd{name}")),
                 device: format!("dev-{name}"),

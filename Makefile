@@ -1,0 +1,46 @@
+# virsnap: the commands that matter. Times are for 2 cores, from nothing; the whole of `.ci/run`
+# (lint and test) has 40 minutes.
+#
+#   build    once, dev profile, dependencies included          ~ 4 min
+#   lint     clippy and doc check the same crates again        ~ 4 min
+#   test     setup (apt, second QEMU)                          ~ 1 min
+#            unit, golden, property and crash tests            ~ 4 min
+#            end to end on real QEMUs                          ~ 8 min
+#   demo     after the build                                   < 1 min
+#   bench    release build ~ 6 min, then                       ~ 3 min
+
+.PHONY: demo test lint bench guest
+CARGO ?= cargo
+
+# The main job on a real guest: take, list, revert and delete snapshots; leaves nothing behind.
+demo:
+	@sh dist/install-deps.sh
+	@$(CARGO) build --quiet --locked --bins
+	@bash examples/demo.sh
+
+# Everything. QEMU guests run under tcg: no KVM and no root needed (as root a few more cases run).
+test:
+	@bash tests/setup.sh
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked --no-fail-fast && $(CARGO) test --locked --doc; \
+	else \
+		$(CARGO) test --locked --no-fail-fast; \
+	fi
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+# Figures, as ratios within one run.
+bench:
+	@sh dist/install-deps.sh
+	$(CARGO) bench --locked --bench ratios
+
+# Assemble the test guest; the result is kept in the tree for machines without binutils.
+guest: tests/guest/counter.bin
+tests/guest/counter.bin: tests/guest/counter.S
+	as --32 -o $(@:.bin=.o) $<
+	ld -m elf_i386 -Ttext 0x7c00 --oformat binary -e _start -o $@ $(@:.bin=.o)
+	rm $(@:.bin=.o)
+	chmod 644 $@

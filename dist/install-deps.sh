@@ -1,0 +1,33 @@
+#!/bin/sh
+# Install what virsnap needs at run time and for its tests, through apt, and only what is missing:
+# QEMU for x86, qemu-img, a D-Bus daemon, a C compiler (for the bundled SQLite) and make.
+set -eu
+
+missing=
+need() { # need COMMAND PACKAGE
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need qemu-system-x86_64 qemu-system-x86
+need qemu-img qemu-utils
+need dbus-daemon dbus
+need cc gcc
+need make make
+need setsid util-linux
+
+[ -n "$missing" ] || exit 0
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "install-deps: not a Debian machine; please install:$missing" >&2
+    exit 1
+fi
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    as_root=sudo
+    if ! command -v sudo >/dev/null 2>&1; then
+        echo "install-deps: not root and no sudo; please install:$missing" >&2
+        exit 1
+    fi
+fi
+echo "install-deps: installing$missing"
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+# shellcheck disable=SC2086 # a list of words
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,0 +1,73 @@
+//! `virsnap`, a client in virsh's manner: the same commands, options, texts and exit codes.
+//!
+//! It speaks libvirt-dbus's D-Bus API and nothing else, so it works against libvirt-dbus too; it
+//! must not know how the daemon is made.
+//!
+//! ```text
+//! argv ─ spec ─▶ args::Typed ─ action ─▶ action::Action ─ commands ─▶ D-Bus calls, render
+//!        (what may be typed)   (what was typed)          (what will be done)
+//! ```
+
+pub mod action;
+pub mod args;
+pub mod commands;
+pub mod diskspec;
+pub mod document;
+pub mod domain_document;
+pub mod failure;
+pub mod output;
+pub mod progress;
+pub mod render;
+pub mod spec;
+pub mod texts;
+pub mod tree;
+pub mod wire;
+
+use self::action::Action;
+use self::args::{Parsed, Stop};
+use self::failure::Failure;
+use self::output::Output;
+use std::ffi::OsString;
+
+/// virsh's `EXIT_FAILURE`.
+const FAILED: u8 = 1;
+
+/// Runs one command line (program name first) and answers the exit code.
+pub async fn run(argv: Vec<OsString>) -> u8 {
+    let parsed = match args::parse(argv) {
+        Ok(parsed) => parsed,
+        Err(Stop::Print(text)) => {
+            let mut out = Output::new(false);
+            out.print(&text);
+            return told(out.finish());
+        }
+        Err(Stop::Usage(text)) => {
+            output::error(&text);
+            return FAILED;
+        }
+    };
+    let mut out = Output::new(parsed.global.quiet);
+    let done = command(&parsed, &mut out).await;
+    out.flush();
+    let code = told(done);
+    // virsh ends every command with a newline, so what it said has one or is followed by an empty line.
+    out.extra("\n");
+    code.max(told(out.finish()))
+}
+
+/// The exit code, after the failure was told.
+fn told(done: Result<(), Failure>) -> u8 {
+    match done {
+        Ok(()) => 0,
+        Err(failure) => {
+            failure.lines().iter().for_each(|line| output::error(line));
+            FAILED
+        }
+    }
+}
+
+async fn command(parsed: &Parsed, out: &mut Output) -> Result<(), Failure> {
+    let action = Action::from_typed(&parsed.typed)?;
+    let bus = wire::Bus::connect(&parsed.global).await?;
+    commands::run(&bus, action, out).await
+}

@@ -1,0 +1,134 @@
+//! Commands on one domain.
+
+use super::super::action::DomainAct;
+use super::super::domain_document::Size;
+use super::super::failure::Failure;
+use super::super::output::Output;
+use super::super::render::info_line;
+use super::super::texts;
+use super::super::wire::{CallError, Domain};
+
+pub(super) async fn run(domain: &Domain<'_>, act: DomainAct, out: &mut Output) -> Result<(), Failure> {
+    match act {
+        DomainAct::Undefine(flags) => {
+            let name = domain.name().await?;
+            let answer = domain.call("Undefine", &flags.bits()).await;
+            tell(
+                out,
+                answer,
+                format!("Domain '{name}' has been undefined"),
+                format!("Failed to undefine domain '{name}'"),
+            )
+        }
+        DomainAct::Start(flags) => {
+            let name = domain.name().await?;
+            if domain.is("Active").await? {
+                return Err(Failure::new("Domain is already active"));
+            }
+            let answer = domain.call("Create", &flags.bits()).await;
+            tell(out, answer, format!("Domain '{name}' started"), format!("Failed to start domain '{name}'"))
+        }
+        DomainAct::Shutdown(mode) => {
+            let name = domain.name().await?;
+            let answer = domain.call("Shutdown", &mode).await;
+            tell(
+                out,
+                answer,
+                format!("Domain '{name}' is being shutdown"),
+                format!("Failed to shutdown domain '{name}'"),
+            )
+        }
+        DomainAct::Reboot(mode) => {
+            let name = domain.name().await?;
+            let answer = domain.call("Reboot", &mode).await;
+            tell(out, answer, format!("Domain '{name}' is being rebooted"), format!("Failed to reboot domain '{name}'"))
+        }
+        DomainAct::Reset => {
+            let name = domain.name().await?;
+            let answer = domain.call("Reset", &0_u32).await;
+            tell(out, answer, format!("Domain '{name}' was reset"), format!("Failed to reset domain '{name}'"))
+        }
+        DomainAct::Destroy(flags) => {
+            let name = domain.name().await?;
+            let answer = domain.call("Destroy", &flags).await;
+            tell(out, answer, format!("Domain '{name}' destroyed"), format!("Failed to destroy domain '{name}'"))
+        }
+        DomainAct::Suspend => {
+            let name = domain.name().await?;
+            let answer = domain.call("Suspend", &()).await;
+            tell(out, answer, format!("Domain '{name}' suspended"), format!("Failed to suspend domain '{name}'"))
+        }
+        DomainAct::Resume => {
+            let name = domain.name().await?;
+            let answer = domain.call("Resume", &()).await;
+            tell(out, answer, format!("Domain '{name}' resumed"), format!("Failed to resume domain '{name}'"))
+        }
+        DomainAct::Autostart(on) => {
+            let (name, verb) = (domain.name().await?, if on { "mark" } else { "unmark" });
+            let answer = domain.set_autostart(on).await;
+            let done = format!("Domain '{name}' {verb}ed as autostarted");
+            tell(out, answer, done, format!("Failed to {verb} domain '{name}' as autostarted"))
+        }
+        DomainAct::DumpXml(flags) => {
+            out.print(&domain.xml(flags.bits()).await?);
+            Ok(())
+        }
+        DomainAct::State => {
+            let (state, _) = domain.state().await?;
+            out.print(&format!("{}\n", texts::state(state)));
+            Ok(())
+        }
+        DomainAct::StateAndReason => {
+            let (state, reason) = domain.state().await?;
+            out.print(&format!("{} ({})\n", texts::state(state), texts::reason(state, reason)));
+            Ok(())
+        }
+        DomainAct::Id => {
+            out.print(&format!("{}\n", id(domain).await?));
+            Ok(())
+        }
+        DomainAct::Name => {
+            out.print(&format!("{}\n", domain.name().await?));
+            Ok(())
+        }
+        DomainAct::Uuid => {
+            out.print(&format!("{}\n", domain.uuid().await?));
+            Ok(())
+        }
+        DomainAct::Info => info(domain, out).await,
+    }
+}
+
+/// The confirmation, or the command's own line before the service's.
+fn tell(out: &mut Output, answer: Result<(), CallError>, done: String, failed: String) -> Result<(), Failure> {
+    answer.map_err(|cause| Failure::behind(failed, cause))?;
+    out.extra(&format!("{done}\n"));
+    Ok(())
+}
+
+/// The id in a column; `-` for a domain that does not run.
+pub(super) async fn id(domain: &Domain<'_>) -> Result<String, CallError> {
+    Ok(domain.id().await?.map_or_else(|| "-".to_owned(), |id| id.to_string()))
+}
+
+async fn info(domain: &Domain<'_>, out: &mut Output) -> Result<(), Failure> {
+    let yes_no = |yes: bool| if yes { "yes" } else { "no" };
+    let size = Size::read(&domain.xml(0).await?);
+    let kib = |kib: Option<u64>| kib.map_or_else(|| "unknown".to_owned(), |k| format!("{k} KiB"));
+    let (state, _) = domain.state().await?;
+    out.print(&info_line("Id", &id(domain).await?));
+    out.print(&info_line("Name", &domain.name().await?));
+    out.print(&info_line("UUID", &domain.uuid().await?));
+    out.print(&info_line("OS Type", &domain.os_type().await?));
+    out.print(&info_line("State", texts::state(state)));
+    out.print(&info_line("CPU(s)", &size.cpus.to_string()));
+    out.print(&info_line("Max memory", &kib(size.max_kib)));
+    out.print(&info_line("Used memory", &kib(size.used_kib)));
+    out.print(&info_line("Persistent", yes_no(domain.is("Persistent").await?)));
+    out.print(&info_line("Autostart", if domain.is("Autostart").await? { "enable" } else { "disable" }));
+    // Not every driver has managed saves.
+    if let Ok(saved) = domain.has_managed_save().await {
+        out.print(&info_line("Managed save", yes_no(saved)));
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! The engine's events as libvirt-dbus's signals (`src/events.c`).
+
+use super::path::Root;
+use super::typed_params::{self, Param};
+use crate::model::event::{Event, EventKind};
+use serde::Serialize;
+use zbus::DynamicType;
+use zbus::message::Message;
+
+const CONNECT: &str = "org.libvirt.Connect";
+const DOMAIN: &str = "org.libvirt.Domain";
+
+/// The signal that tells of `event`; none if it cannot be told.
+pub(super) fn message(root: &Root, event: &Event) -> Option<Message> {
+    let domain = root.domain(event.domain);
+    let on_domain = |name, values: &dyn Fn(zbus::message::Builder<'_>) -> zbus::Result<Message>| {
+        values(Message::signal(domain.clone(), DOMAIN, name))
+    };
+    let built = match &event.kind {
+        EventKind::Lifecycle(change) => {
+            let (event, detail) = change.numbers();
+            Message::signal(root.path(), CONNECT, "DomainEvent").build(&(domain.clone(), event, detail))
+        }
+        EventKind::Reboot => on_domain("Reboot", &with(&())),
+        EventKind::DiskChange { old, new, device, reason } => {
+            on_domain("DiskChange", &with(&(old, new, device, *reason)))
+        }
+        EventKind::BlockJob { disk, job, status } => on_domain("BlockJob", &with(&(disk, *job, *status))),
+        EventKind::JobCompleted { operation, elapsed_ms, downtime_ms, error } => {
+            let mut params = vec![
+                ("operation", Param::I32(*operation)),
+                ("time_elapsed", Param::U64(*elapsed_ms)),
+                ("success", Param::Bool(error.is_none())),
+            ];
+            params.extend(downtime_ms.map(|ms| ("downtime", Param::U64(ms))));
+            params.extend(error.as_deref().map(|text| ("errmsg", Param::from(text.to_owned()))));
+            on_domain("JobCompleted", &with(&(typed_params::dict(params),)))
+        }
+    };
+    built.inspect_err(|error| tracing::error!(%error, ?event, "an event that D-Bus cannot carry")).ok()
+}
+
+fn with<B: Serialize + DynamicType>(values: &B) -> impl Fn(zbus::message::Builder<'_>) -> zbus::Result<Message> {
+    move |builder| builder.build(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::event::Lifecycle;
+    use crate::model::ids::DomainId;
+
+    #[test]
+    fn every_event_is_the_signal_of_libvirt_dbus() {
+        let root = Root::new("QEMU");
+        let domain = DomainId(uuid::Uuid::from_u128(2));
+        let leaf = "/org/libvirt/QEMU/domain/_00000000_0000_0000_0000_000000000002";
+        let disk = EventKind::DiskChange { old: "a".into(), new: "b".into(), device: "vda".into(), reason: 0 };
+        let job =
+            EventKind::JobCompleted { operation: 6, elapsed_ms: 5, downtime_ms: Some(3), error: Some("no".into()) };
+        for (kind, path, member, signature) in [
+            (EventKind::Lifecycle(Lifecycle::StartedFromSnapshot), "/org/libvirt/QEMU", "DomainEvent", "oii"),
+            (EventKind::Reboot, leaf, "Reboot", ""),
+            (disk, leaf, "DiskChange", "sssi"),
+            (EventKind::BlockJob { disk: "vda".into(), job: 3, status: 0 }, leaf, "BlockJob", "sii"),
+            (job, leaf, "JobCompleted", "a{sv}"),
+        ] {
+            let m = message(&root, &Event { domain, kind }).unwrap();
+            let header = m.header();
+            assert_eq!(header.path().unwrap().as_str(), path);
+            assert_eq!(header.member().unwrap().as_str(), member);
+            assert_eq!(header.interface().unwrap().as_str(), if member == "DomainEvent" { CONNECT } else { DOMAIN });
+            assert_eq!(m.body().signature().to_string_no_parens(), signature);
+        }
+    }
+}

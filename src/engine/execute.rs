@@ -1,0 +1,534 @@
+//! Carries a plan out: journal, prepare, commit, settle; or back.
+
+use super::domain::Domain;
+use super::report::{Reporter, operation_number};
+use super::service::Inner;
+use crate::error::{Error, Result};
+use crate::host::{CommitError, Note, Probe};
+use crate::model::domain::{DomainState, RunState, reason};
+use crate::model::event::{EventKind, Lifecycle};
+use crate::model::ids::Instance;
+use crate::plan::steps::{Change, Commit, LiveChange, MemorySource, OpKind, Plan, Prepare, ResumeWhy, Settle, Start};
+use crate::store::{LiveRow, OpRow, Phase};
+use std::sync::Arc;
+use std::time::Instant;
+use tracing::{info, warn};
+
+/// A plan on its way.
+pub(super) struct Run<'a> {
+    inner: &'a Inner,
+    domain: &'a Arc<Domain>,
+    plan: Plan,
+    notes: Vec<(usize, Note)>,
+    report: Reporter,
+    /// When the guest was stopped by a step of ours.
+    paused_at: Option<Instant>,
+    destroys: u64,
+    /// What went wrong without keeping the operation from ending.
+    reported: Option<Error>,
+    /// The first step that did not let the guest run: the operation stays open from there.
+    blocked: Option<usize>,
+}
+
+impl Inner {
+    /// Run a new plan to its end. Whatever happens, the domain is afterwards in the world before or after it; an
+    /// operation whose settling failed stays in the journal and goes on with the next call.
+    pub(super) async fn run(&self, domain: &Arc<Domain>, plan: Plan) -> Result<()> {
+        self.store.begin(&plan)?;
+        for line in plan.lines() {
+            tracing::debug!(op = %plan.op, "{line}");
+        }
+        Run::new(self, domain, plan, Vec::new()).go().await
+    }
+
+    /// Finish an operation that the journal holds.
+    pub(super) async fn resume_op(&self, domain: &Arc<Domain>, row: OpRow) -> Result<()> {
+        let OpRow { plan, phase, settled, notes } = row;
+        info!(op = %plan.op, ?phase, kind = ?plan.kind, snapshot = %plan.snapshot, "recovering");
+        let mut run = Run::new(self, domain, plan, notes);
+        match phase {
+            Phase::Preparing => run.back(usize::MAX).await,
+            Phase::Committing if settled == 0 => run.in_doubt(None).await,
+            Phase::Committing | Phase::Settling => {
+                run.end_unfinished_starts(settled).await?;
+                run.settle(settled).await
+            }
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(inner: &'a Inner, domain: &'a Arc<Domain>, plan: Plan, notes: Vec<(usize, Note)>) -> Self {
+        let report = Reporter::new(domain, &plan);
+        Self { inner, domain, plan, notes, report, paused_at: None, destroys: domain.destroys(), reported: None, blocked: None }
+    }
+
+    async fn go(mut self) -> Result<()> {
+        let result = self.forward().await;
+        let error = result.as_ref().err().map(ToString::to_string);
+        let downtime = self.report.downtime_us();
+        let (kind, op) = (self.plan.kind, self.plan.op);
+        let elapsed_ms = self.report.elapsed_ms();
+        match (&error, downtime) {
+            (None, Some(us)) => info!(%op, ?kind, elapsed_ms, pause_ms = us as f64 / 1000.0, "done"),
+            (None, None) => info!(%op, ?kind, elapsed_ms, "done"),
+            (Some(error), _) => warn!(%op, ?kind, elapsed_ms, %error, "failed"),
+        }
+        self.emit(EventKind::JobCompleted {
+            operation: operation_number(kind),
+            elapsed_ms,
+            downtime_ms: downtime.map(|us| us.div_ceil(1000)),
+            error,
+        });
+        result
+    }
+
+    async fn forward(&mut self) -> Result<()> {
+        for i in 0..self.plan.prepare.len() {
+            self.report.step(i, prepare_name(&self.plan.prepare[i]));
+            if let Err(error) = self.prepare(i).await {
+                return self.give_up(i + 1, error).await;
+            }
+        }
+        self.report.step(self.plan.prepare.len(), "committing");
+        match self.plan.commit.clone() {
+            Commit::Publish(change) => {
+                if let Err(error) = self.inner.store.commit_publish(self.plan.op, self.plan.domain, &change) {
+                    // The store failed; the journal itself says on which side of the commit it did.
+                    let phase = self.inner.store.open_ops()?.into_iter().find(|r| r.plan.op == self.plan.op).map(|r| r.phase);
+                    if phase != Some(Phase::Settling) {
+                        return self.give_up(usize::MAX, error).await;
+                    }
+                }
+                self.published(&change)?;
+                self.settle(0).await
+            }
+            Commit::Switch { instance, disks } => {
+                if let Err(error) = self.inner.store.committing(self.plan.op) {
+                    return self.give_up(usize::MAX, error).await;
+                }
+                match self.inner.host.switch(self.plan.op, instance, &disks).await {
+                    Ok(()) => self.settle(0).await,
+                    Err(CommitError::Refused(error)) => self.retreat(error).await,
+                    Err(CommitError::InDoubt(error)) => self.in_doubt(Some(error)).await,
+                }
+            }
+        }
+    }
+
+    async fn prepare(&mut self, i: usize) -> Result<()> {
+        let step = self.plan.prepare[i].clone();
+        if matches!(step, Prepare::Pause { .. }) {
+            self.paused_at = Some(Instant::now());
+        }
+        let note = self.inner.host.prepare(self.plan.op, &step, &self.report).await?;
+        if let Some(note) = note {
+            self.notes.push((i, note.clone()));
+            self.inner.store.note(self.plan.op, i, &note)?;
+        }
+        match step {
+            Prepare::Pause { .. } => {
+                let internal = self.plan.prepare.iter().any(|p| matches!(p, Prepare::SaveTag { .. }));
+                let why = if internal { reason::PAUSED_SAVE } else { reason::PAUSED_SNAPSHOT };
+                self.set_run(RunState::paused(why));
+                self.lifecycle(Lifecycle::SuspendedPaused);
+            }
+            Prepare::LiveSave { .. } => {
+                self.lifecycle(Lifecycle::SuspendedPaused);
+                self.lifecycle(Lifecycle::ResumedUnpaused);
+                self.set_run(RunState::running(reason::RUNNING_UNPAUSED));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Back, and answer with `error`; if even going back fails, say both.
+    async fn give_up(&mut self, ran: usize, error: Error) -> Result<()> {
+        match self.back(ran).await {
+            Ok(()) => Err(error),
+            Err(undo) => Err(error.context(format!("undoing it failed and goes on later: {undo}"))),
+        }
+    }
+
+    /// The switch did not happen: back, and answer with `error`.
+    async fn retreat(&mut self, error: Error) -> Result<()> {
+        if let Err(store) = self.inner.store.retreat(self.plan.op) {
+            // Recovery would not know that the way is back, so nothing may go. But the guest runs on.
+            self.let_run().await;
+            return Err(error.context(format!("undoing it goes on later: {store}")));
+        }
+        self.give_up(usize::MAX, error).await
+    }
+
+    /// Undo what keeps the guest from running.
+    async fn let_run(&mut self) {
+        for step in self.plan.prepare.iter().filter(|s| holds_guest(s)).rev() {
+            if let Err(error) = self.inner.host.undo(self.plan.op, step, None).await {
+                warn!(op = %self.plan.op, %error, "cannot let the guest run");
+            }
+        }
+        self.resumed_after_undo();
+    }
+
+    /// A small step once more if it failed.
+    async fn undo_twice(&self, i: usize) -> Result<()> {
+        let step = &self.plan.prepare[i];
+        let note = self.notes.iter().find(|(n, _)| *n == i).map(|(_, note)| note);
+        match self.inner.host.undo(self.plan.op, step, note).await {
+            Ok(()) => Ok(()),
+            Err(_) => self.inner.host.undo(self.plan.op, step, note).await,
+        }
+    }
+
+    /// Undo the first `ran` prepare steps, backwards.
+    async fn back(&mut self, ran: usize) -> Result<()> {
+        let ran = ran.min(self.plan.prepare.len());
+        let mut first_error = None;
+        for i in (0..ran).rev() {
+            let step = &self.plan.prepare[i];
+            // What a step leaves may need what was made before it: after a failure nothing is
+            // taken away any more. But the guest runs on.
+            if first_error.is_some() && !holds_guest(step) {
+                continue;
+            }
+            match self.undo_twice(i).await {
+                Ok(()) => {
+                    if let Prepare::Pause { .. } = step {
+                        self.resumed_after_undo();
+                    }
+                }
+                Err(error) => {
+                    warn!(op = %self.plan.op, step = i, %error, "undo failed");
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        match first_error {
+            None => self.inner.store.close(self.plan.op),
+            Some(error) => Err(error),
+        }
+    }
+
+    fn resumed_after_undo(&mut self) {
+        if let Some(since) = self.paused_at.take() {
+            self.report.add_pause(since.elapsed());
+        }
+        if self.domain.state().run.state == DomainState::Paused {
+            self.set_run(RunState::running(reason::RUNNING_SAVE_CANCELED));
+            self.lifecycle(Lifecycle::ResumedUnpaused);
+        }
+    }
+
+    /// The disk switch was asked for, and nobody knows what became of it.
+    async fn in_doubt(&mut self, error: Option<Error>) -> Result<()> {
+        let Commit::Switch { instance, disks } = self.plan.commit.clone() else { return self.settle(0).await };
+        match self.inner.host.probe(instance, &disks).await? {
+            // An overlay that was ever attached may hold guest data: forward.
+            Probe::Done | Probe::Unknown => self.settle(0).await,
+            Probe::NotDone => match error {
+                Some(error) => self.retreat(error).await,
+                None => {
+                    self.inner.store.retreat(self.plan.op)?;
+                    self.back(usize::MAX).await
+                }
+            },
+        }
+    }
+
+    /// A start that is not recorded as done: its hypervisor never ran, and must not hold images
+    /// that the steps before it change.
+    async fn end_unfinished_starts(&self, settled: usize) -> Result<()> {
+        for step in self.plan.settle.iter().skip(settled) {
+            if let Settle::Start(start) = step {
+                self.inner.host.kill(start.instance, false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Settle, from step `from` on.
+    async fn settle(&mut self, from: usize) -> Result<()> {
+        let mut paused: Option<Instance> = None;
+        self.blocked = None;
+        for i in from..self.plan.settle.len() {
+            let step = self.plan.settle[i].clone();
+            self.report.step(self.plan.prepare.len() + 1 + i, settle_name(&step));
+            let mut result = self.settle_step(i, &step).await;
+            if result.is_err() && !is_long(&step) {
+                result = self.settle_step(i, &step).await;
+            }
+            match (&step, result) {
+                (Settle::Pause { instance }, Ok(())) => paused = Some(*instance),
+                (Settle::Resume { .. }, Ok(())) => paused = None,
+                (_, Ok(())) => {}
+                (_, Err(error)) if step.is_must() || matches!(step, Settle::Start(_)) => {
+                    // A pivot that failed may have happened, and its overlay must not be committed
+                    // again after the guest has written below it: it stands still until the retry.
+                    if let Some(instance) = paused.filter(|_| !matches!(step, Settle::Pivot { .. })) {
+                        // Not published: the guest goes on where it is, the retry pauses it again.
+                        let resume = Settle::Resume { instance, why: ResumeWhy::Unpaused };
+                        if let Err(e) = self.inner.host.settle(self.plan.op, &resume, &self.report).await {
+                            warn!(op = %self.plan.op, error = %e, "cannot resume the guest");
+                        }
+                    }
+                    return Err(error.context("it is not finished; the same call goes on with it"));
+                }
+                (Settle::Resume { .. } | Settle::Thaw { .. }, Err(error)) => {
+                    warn!(op = %self.plan.op, step = i, %error, "the guest does not run");
+                    self.blocked.get_or_insert(i);
+                    self.reported.get_or_insert(error);
+                }
+                (_, Err(error)) => {
+                    warn!(op = %self.plan.op, step = i, %error, "reported");
+                    if !matches!(step, Settle::Unlink { .. }) {
+                        self.reported.get_or_insert(error);
+                    }
+                }
+            }
+        }
+        if self.blocked.is_none() {
+            self.inner.store.close(self.plan.op)?;
+        }
+        if self.plan.kind == OpKind::Revert && self.domain.state().row.persistent {
+            self.lifecycle(Lifecycle::DefinedFromSnapshot);
+        }
+        self.reported.take().map_or(Ok(()), Err)
+    }
+
+    async fn settle_step(&mut self, i: usize, step: &Settle) -> Result<()> {
+        let op = self.plan.op;
+        let gave_up_start = self.domain.destroys() != self.destroys;
+        match step {
+            Settle::Publish(change) => {
+                self.inner.store.publish_step(op, self.plan.domain, change, self.done(i))?;
+                self.published(change)
+            }
+            Settle::Start(_) | Settle::Resume { .. } if self.plan.kind == OpKind::Revert && gave_up_start => {
+                self.gone(reason::SHUTOFF_DESTROYED)
+            }
+            Settle::Start(start) => {
+                if let Err(error) = self.start(start).await {
+                    warn!(%op, %error, "the start failed");
+                    self.reported.get_or_insert(error);
+                }
+                // Unless this is written down the guest must not run: the next try would start it again.
+                self.inner.store.settled(op, self.done(i))
+            }
+            Settle::Resume { why, .. } if self.plan.kind == OpKind::Revert && !self.domain.state().is_active() => {
+                let _ = why;
+                Ok(()) // The start failed, and said so.
+            }
+            Settle::Resume { why, .. } => {
+                self.inner.host.settle(op, step, &self.report).await?;
+                self.resumed(*why);
+                Ok(())
+            }
+            Settle::Pause { .. } => {
+                self.paused_at = Some(Instant::now());
+                self.inner.host.settle(op, step, &self.report).await
+            }
+            Settle::Stop { instance } => {
+                self.inner.host.kill(*instance, true).await?;
+                self.stopped(*instance)
+            }
+            _ => self.inner.host.settle(op, step, &self.report).await,
+        }
+    }
+
+    /// How many steps need not be repeated once step `i` is done.
+    fn done(&self, i: usize) -> usize {
+        self.blocked.unwrap_or(i + 1)
+    }
+
+    /// The store has applied `change`.
+    fn published(&self, change: &Change) -> Result<()> {
+        let live = match &change.live {
+            LiveChange::Set { .. } => {
+                let row = self.inner.store.domains()?.into_iter().find(|r| r.id == self.plan.domain);
+                row.and_then(|r| r.live)
+            }
+            _ => None,
+        };
+        let before = self.domain.state();
+        self.domain.apply(change, live);
+        if let LiveChange::Edit { .. } = &change.live {
+            self.disk_changes(&before.live_xml().unwrap_or_default().to_owned());
+        }
+        Ok(())
+    }
+
+    fn disk_changes(&self, before: &str) {
+        let after = self.domain.state();
+        let (Ok(old), Ok(new)) = (
+            crate::xml::domain::frozen_disks(before),
+            crate::xml::domain::frozen_disks(after.live_xml().unwrap_or_default()),
+        ) else {
+            return;
+        };
+        for (o, n) in old.iter().zip(&new) {
+            if let (Some(a), Some(b)) = (&o.image, &n.image) {
+                if a.path != b.path {
+                    self.emit(EventKind::DiskChange {
+                        old: a.path.to_string(),
+                        new: b.path.to_string(),
+                        device: n.target.0.clone(),
+                        reason: 0,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn start(&self, start: &Start) -> Result<()> {
+        // A hypervisor of this identity never ran: this step is not recorded as done.
+        self.inner.host.kill(start.instance, false).await?;
+        let live = self.domain.state().row.live;
+        let number = match &live {
+            Some(l) if l.instance == start.instance => l.number,
+            _ => self.inner.store.next_number()?,
+        };
+        let row = LiveRow { instance: start.instance, number, xml: start.xml.clone() };
+        self.inner.store.set_live(self.plan.domain, Some(&row))?;
+        match self.inner.host.start(start, &self.report).await {
+            Ok(runtime) if self.domain.destroys() == self.destroys => {
+                let boots = start.memory == MemorySource::Boot;
+                let resumes = self.plan.settle.iter().any(|s| matches!(s, Settle::Resume { .. }));
+                let why = if boots { reason::PAUSED_USER } else { reason::PAUSED_FROM_SNAPSHOT };
+                self.domain.update(|s| {
+                    s.row.live = Some(row);
+                    s.runtime = runtime;
+                    s.run = RunState::paused(why);
+                });
+                if !boots || !resumes {
+                    self.lifecycle(Lifecycle::StartedFromSnapshot);
+                }
+                if !resumes {
+                    self.lifecycle(Lifecycle::SuspendedFromSnapshot);
+                }
+                Ok(())
+            }
+            Ok(_) => {
+                self.inner.host.kill(start.instance, false).await?;
+                self.gone(reason::SHUTOFF_DESTROYED)
+            }
+            Err(error) => {
+                self.gone(reason::SHUTOFF_FAILED)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// There is no hypervisor any more.
+    fn gone(&self, why: i32) -> Result<()> {
+        self.inner.store.set_live(self.plan.domain, None)?;
+        self.inner.store.set_reason(self.plan.domain, why)?;
+        self.domain.update(|s| {
+            s.row.live = None;
+            s.run = RunState::off(why);
+        });
+        Ok(())
+    }
+
+    fn resumed(&mut self, why: ResumeWhy) {
+        if let Some(since) = self.paused_at.take() {
+            self.report.add_pause(since.elapsed());
+        }
+        let state = self.domain.state().run.state;
+        if self.plan.kind == OpKind::Delete {
+            // The standstill of a pivot is no state that clients hear of, except after a crash within it.
+            if state == DomainState::Paused {
+                self.set_run(RunState::running(reason::RUNNING_UNPAUSED));
+            }
+            return;
+        }
+        match why {
+            ResumeWhy::Unpaused if state == DomainState::Paused => {
+                self.set_run(RunState::running(reason::RUNNING_UNPAUSED));
+                self.lifecycle(Lifecycle::ResumedUnpaused);
+            }
+            ResumeWhy::FromSnapshot if state.is_active() => {
+                self.set_run(RunState::running(reason::RUNNING_FROM_SNAPSHOT));
+                self.lifecycle(Lifecycle::ResumedFromSnapshot);
+            }
+            ResumeWhy::Booted if state.is_active() => {
+                self.set_run(RunState::running(reason::RUNNING_BOOTED));
+                self.lifecycle(Lifecycle::ResumedUnpaused);
+                self.lifecycle(Lifecycle::StartedFromSnapshot);
+            }
+            _ => {}
+        }
+    }
+
+    fn stopped(&self, instance: Instance) -> Result<()> {
+        let state = self.domain.state();
+        let was_active = state.is_active();
+        if state.row.live.as_ref().is_some_and(|l| l.instance == instance) {
+            self.inner.store.set_live(self.plan.domain, None)?;
+            self.domain.update(|s| s.row.live = None);
+        }
+        if was_active {
+            self.inner.store.set_reason(self.plan.domain, reason::SHUTOFF_FROM_SNAPSHOT)?;
+            self.set_run(RunState::off(reason::SHUTOFF_FROM_SNAPSHOT));
+            self.lifecycle(Lifecycle::ShutdownHost);
+            self.lifecycle(Lifecycle::StoppedFromSnapshot);
+        }
+        Ok(())
+    }
+
+    fn set_run(&self, run: RunState) {
+        self.domain.update(|s| {
+            if s.run.state.is_active() || !run.state.is_active() {
+                s.run = run;
+            }
+        });
+    }
+
+    fn lifecycle(&self, what: Lifecycle) {
+        self.emit(EventKind::Lifecycle(what));
+    }
+
+    fn emit(&self, kind: EventKind) {
+        self.inner.emit(self.plan.domain, kind);
+    }
+}
+
+/// Whether the guest stands still or is frozen until the step is undone.
+fn holds_guest(step: &Prepare) -> bool {
+    matches!(step, Prepare::Pause { .. } | Prepare::Freeze { .. })
+}
+
+/// Steps that take long fail for good reasons: they are not tried twice in a row. A start says
+/// itself what became of it.
+fn is_long(step: &Settle) -> bool {
+    matches!(
+        step,
+        Settle::MergeDown { .. } | Settle::MergeActive { .. } | Settle::PullUp { .. } | Settle::Start(_) | Settle::Unlink { .. }
+    )
+}
+
+fn prepare_name(step: &Prepare) -> &'static str {
+    match step {
+        Prepare::Reserve { .. } | Prepare::Format { .. } | Prepare::Sync { .. } => "creating overlays",
+        Prepare::AddNodes { .. } => "opening overlays",
+        Prepare::Freeze { .. } => "freezing file systems",
+        Prepare::Pause { .. } => "pausing",
+        Prepare::SaveMemory { .. } | Prepare::LiveSave { .. } | Prepare::AwaitSave { .. } => "saving memory",
+        Prepare::SaveTag { .. } | Prepare::CreateTag { .. } => "saving into images",
+    }
+}
+
+fn settle_name(step: &Settle) -> &'static str {
+    match step {
+        Settle::Publish(_) => "publishing",
+        Settle::Resume { .. } => "resuming",
+        Settle::Pause { .. } | Settle::Pivot { .. } => "leaving overlays",
+        Settle::Thaw { .. } => "thawing file systems",
+        Settle::Stop { .. } => "stopping",
+        Settle::Start(_) => "starting",
+        Settle::ApplyTag { .. } => "restoring images",
+        Settle::RemoveTag { .. } => "removing tags",
+        Settle::MergeDown { .. } | Settle::MergeActive { .. } | Settle::PullUp { .. } | Settle::Repoint { .. } => "merging",
+        Settle::Unlink { .. } => "removing files",
+    }
+}

@@ -1,0 +1,243 @@
+//! The snapshot calls: read the request, look, plan, run.
+
+use super::domain::{Domain, State};
+use super::service::{Inner, Service};
+use crate::error::{Error, Result};
+use crate::model::flags::{self, CreateFlags, DeleteFlags, ListFlags};
+use crate::model::ids::{DomainId, Instance, SnapshotName};
+use crate::model::snapshot::Memory;
+use crate::model::tree::Tree;
+use crate::plan::create::{self, CreateRequest};
+use crate::plan::delete::{self, DeleteRequest};
+use crate::plan::graph::Graph;
+use crate::plan::redefine::{self, RedefineRequest};
+use crate::plan::refusal::Refusal;
+use crate::plan::revert::{self, RevertRequest};
+use crate::xml;
+use crate::xml::scan::Limits;
+use crate::xml::snapshot::Form;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+impl Service {
+    /// `virDomainSnapshotCreateXML`.
+    pub async fn snapshot_create(&self, id: DomainId, xml: &str, flags: u32) -> Result<SnapshotName> {
+        let flags = create::check_flags(flags)?;
+        let domain = self.inner.domain(id)?;
+        if flags.contains(CreateFlags::REDEFINE) {
+            return self.redefine(&domain, xml, flags).await;
+        }
+        let _slot = domain.slot("snapshot create").await?;
+        if flags.contains(CreateFlags::HALT) && !domain.state().row.persistent {
+            return Err(Refusal::HaltTransient.into());
+        }
+        self.inner.finish_open_ops(&domain).await?;
+        let state = domain.state();
+        let request = CreateRequest {
+            op: self.inner.store.new_op()?,
+            domain: id,
+            state: state.run.state,
+            instance: state.instance(),
+            persistent: state.row.persistent,
+            inactive_xml: state.inactive_xml(),
+            live_xml: state.live_xml(),
+            tree: &state.tree,
+            now: (self.inner.clock)(),
+            flags,
+        };
+        let doc = xml::snapshot::parse(xml, request.form(), &Limits::default())?;
+        let draft = create::draft(&request, doc)?;
+        let facts = self.inner.host.look(&draft.paths()).await?;
+        let planned = create::plan(&request, draft, &facts, self.inner.host.capabilities())?;
+        let done = self.inner.run(&domain, planned.plan).await;
+        self.inner.reap_transient(&domain);
+        done.map(|()| planned.name)
+    }
+
+    async fn redefine(&self, domain: &Arc<Domain>, xml: &str, flags: CreateFlags) -> Result<SnapshotName> {
+        let doc = xml::snapshot::parse(xml, Form::Redefine, &Limits::default())?;
+        let _slot = domain.slot("snapshot redefine").await?;
+        self.inner.finish_open_ops(domain).await?;
+        let state = domain.state();
+        let texts = |name: &SnapshotName| self.inner.store.texts(domain.id, name);
+        let request = RedefineRequest { domain: domain.id, tree: &state.tree, flags, texts: &texts };
+        let (name, change) = redefine::plan(&request, doc)?;
+        self.inner.store.apply(domain.id, &change)?;
+        domain.apply(&change, None);
+        Ok(name)
+    }
+
+    /// `virDomainRevertToSnapshot`.
+    pub async fn snapshot_revert(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<()> {
+        let flags = revert::check_flags(flags)?;
+        let domain = self.inner.domain(id)?;
+        let _slot = domain.slot("snapshot revert").await?;
+        self.inner.finish_open_ops(&domain).await?;
+        let state = domain.state();
+        existing(&state.tree, name)?;
+        let texts = self.inner.store.texts(id, name)?;
+        let surroundings = self.inner.surroundings(&domain, &state)?;
+        let foreign = surroundings.foreign();
+        let request = RevertRequest {
+            op: self.inner.store.new_op()?,
+            domain: id,
+            domain_name: &state.row.name,
+            instance: state.instance(),
+            new_instance: Instance(uuid::Uuid::new_v4()),
+            persistent: state.row.persistent,
+            graph: surroundings.graph(&state, &foreign),
+            name,
+            texts: &texts,
+            flags,
+            now: (self.inner.clock)(),
+        };
+        let draft = revert::draft(&request)?;
+        let facts = self.inner.host.look(&draft.paths(&request)).await?;
+        let plan = revert::plan(&request, draft, &facts)?;
+        let done = self.inner.run(&domain, plan).await;
+        self.inner.reap_transient(&domain);
+        done
+    }
+
+    /// `virDomainSnapshotDelete`.
+    pub async fn snapshot_delete(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<()> {
+        let flags = delete::check_flags(flags)?;
+        let domain = self.inner.domain(id)?;
+        let _slot = domain.slot("snapshot delete").await?;
+        self.inner.finish_open_ops(&domain).await?;
+        let tree = domain.state().tree;
+        if tree.get(name).is_none() {
+            // The open operation that has just ended may have been this very call's.
+            return existing(&tree, name).map(drop);
+        }
+        let mut done = Ok(());
+        for one in delete::order(&tree, name, flags) {
+            done = self.delete_one(&domain, &one, flags).await;
+            // What failed may be half done: nothing is planned over it.
+            if done.is_err() {
+                break;
+            }
+        }
+        self.inner.reap_transient(&domain);
+        done
+    }
+
+    async fn delete_one(&self, domain: &Arc<Domain>, name: &SnapshotName, flags: DeleteFlags) -> Result<()> {
+        let state = domain.state();
+        if flags.contains(DeleteFlags::METADATA_ONLY) {
+            let change = delete::forget(&state.tree, name);
+            self.inner.store.apply(domain.id, &change)?;
+            domain.apply(&change, None);
+            return Ok(());
+        }
+        let surroundings = self.inner.surroundings(domain, &state)?;
+        let foreign = surroundings.foreign();
+        let texts = |name: &SnapshotName| self.inner.store.texts(domain.id, name);
+        let request = DeleteRequest {
+            op: self.inner.store.new_op()?,
+            domain: domain.id,
+            state: state.run.state,
+            instance: state.instance(),
+            inactive_xml: state.inactive_xml(),
+            live_xml: state.live_xml(),
+            graph: surroundings.graph(&state, &foreign),
+            name,
+            texts: &texts,
+        };
+        let paths = delete::paths(&request)?;
+        let mut facts = self.inner.host.overlays_beside(&paths).await?;
+        facts.files.extend(self.inner.host.look(&paths).await?.files);
+        let plan = delete::plan(&request, &facts)?;
+        self.inner.run(domain, plan).await
+    }
+
+    /// `virDomainListAllSnapshots` (`of` = `None`) and `virDomainSnapshotListAllChildren`.
+    pub fn snapshot_list(&self, id: DomainId, of: Option<&SnapshotName>, flags: u32) -> Result<Vec<SnapshotName>> {
+        let view = self.view(id)?;
+        let call = if of.is_some() { "qemuDomainSnapshotListAllChildren" } else { "qemuDomainListAllSnapshots" };
+        let flags = ListFlags::parse(flags, call)?;
+        if let Some(name) = of {
+            existing(&view.tree, name)?;
+        }
+        Ok(view.tree.list(of, flags))
+    }
+
+    /// `virDomainSnapshotLookupByName`.
+    pub fn snapshot_lookup(&self, id: DomainId, name: &str, flags: u32) -> Result<SnapshotName> {
+        let view = self.view(id)?;
+        flags::none(flags, "qemuDomainSnapshotLookupByName")?;
+        existing(&view.tree, &name.into()).map(|()| name.into())
+    }
+
+    /// `virDomainSnapshotCurrent`.
+    pub fn snapshot_current(&self, id: DomainId, flags: u32) -> Result<SnapshotName> {
+        let view = self.view(id)?;
+        flags::none(flags, "qemuDomainSnapshotCurrent")?;
+        view.tree.current().cloned().ok_or_else(|| Refusal::NoCurrent.into())
+    }
+
+    /// `virDomainSnapshotGetParent`; a parent that does not exist is none (K33).
+    pub fn snapshot_parent(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<SnapshotName> {
+        let view = self.view(id)?;
+        flags::none(flags, "qemuDomainSnapshotGetParent")?;
+        existing(&view.tree, name)?;
+        view.tree.parent(name).ok_or_else(|| Refusal::NoParent(name.0.clone()).into())
+    }
+
+    /// `virDomainSnapshotIsCurrent`.
+    pub fn snapshot_is_current(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<bool> {
+        let view = self.view(id)?;
+        flags::none(flags, "qemuDomainSnapshotIsCurrent")?;
+        existing(&view.tree, name)?;
+        Ok(view.tree.current() == Some(name))
+    }
+
+    /// `virDomainSnapshotGetXMLDesc`.
+    pub fn snapshot_xml(&self, id: DomainId, name: &SnapshotName, flags: u32) -> Result<String> {
+        const SECURE: u32 = 1;
+        let view = self.view(id)?;
+        flags::none(flags & !SECURE, "qemuDomainSnapshotGetXMLDesc")?;
+        let Some(snapshot) = view.tree.get(name) else { return Err(Refusal::NoSnapshot(name.0.clone()).into()) };
+        let texts = self.inner.store.texts(id, name)?;
+        Ok(xml::snapshot::format(snapshot, &texts, flags & SECURE != 0))
+    }
+}
+
+fn existing(tree: &Tree, name: &SnapshotName) -> Result<()> {
+    if tree.get(name).is_some() { Ok(()) } else { Err(Error::from(Refusal::NoSnapshot(name.0.clone()))) }
+}
+
+/// What a planner must know of files besides the domain's own tree.
+struct Surroundings {
+    current: Vec<(crate::model::ids::DiskTarget, crate::model::ids::Image)>,
+    owned: BTreeSet<Utf8PathBuf>,
+    others: HashSet<Utf8PathBuf>,
+}
+
+impl Surroundings {
+    fn foreign(&self) -> impl Fn(&Utf8Path) -> bool + Send + Sync + '_ {
+        |path| self.others.contains(path)
+    }
+
+    fn graph<'a>(&'a self, state: &'a State, foreign: &'a (dyn Fn(&Utf8Path) -> bool + Send + Sync)) -> Graph<'a> {
+        Graph { tree: &state.tree, current: &self.current, foreign, owned: &self.owned }
+    }
+}
+
+impl Inner {
+    fn surroundings(&self, domain: &Arc<Domain>, state: &State) -> Result<Surroundings> {
+        let mut others = HashSet::new();
+        for other in self.all().into_iter().filter(|d| d.id != domain.id) {
+            let state = other.state();
+            others.extend(state.images()?.into_iter().map(|(_, i)| i.path));
+            for s in state.tree.iter() {
+                others.extend(s.frozen.iter().filter_map(|f| f.image.as_ref()).map(|i| i.path.clone()));
+                if let Memory::External(path) = &s.memory {
+                    others.insert(path.clone());
+                }
+            }
+        }
+        Ok(Surroundings { current: state.images()?, owned: self.store.owned(domain.id)?, others })
+    }
+}

@@ -1,0 +1,80 @@
+//! The exhaustive crash test: every operation, cut at every smallest part of every effect, and
+//! again at every part of what follows. Each schedule must end exactly in the world before the
+//! operation or in the world after it.
+//!
+//! ```text
+//!   set up ─► picture ─► operation, faults at n (and m) ─► new daemons until one is idle ─► check
+//! ```
+//!
+//! A picture is what the store says and what the files hold; the check compares both, asks the
+//! guests what they have flushed, and then takes the power away and asks again.
+//! `CRASH_ONLY=<part of a shape's name>` runs some; `CRASH_AT=n,kind[;m,kind]` runs one schedule
+//! and prints what happened.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod check;
+mod machine;
+mod picture;
+mod schedule;
+mod shapes;
+
+macro_rules! shapes {
+    ($($name:ident)*) => { $(
+        #[test]
+        fn $name() {
+            schedule::explore(stringify!($name), shapes::$name());
+        }
+    )* };
+}
+
+shapes! {
+    create_internal_off
+    create_internal_off_two_disks
+    create_internal_running
+    create_internal_paused
+    create_internal_halt
+    create_disk_only_off
+    create_disk_only_running
+    create_disk_only_running_two_disks
+    create_disk_only_paused
+    create_disk_only_halt
+    create_disk_only_into_a_callers_empty_file
+    create_disk_only_reusing_an_overlay
+    create_memory_stopped
+    create_memory_stopped_halt
+    create_memory_paused
+    create_memory_live
+    create_memory_live_two_disks
+    create_memory_live_into_a_callers_empty_file
+    create_without_metadata
+    revert_internal_off
+    revert_internal_off_to_running
+    revert_internal_running
+    revert_internal_running_from_off
+    revert_internal_to_paused
+    revert_disk_only_off
+    revert_disk_only_running
+    revert_disk_only_to_running
+    revert_disk_only_leaf
+    revert_memory
+    revert_memory_two_disks
+    revert_memory_paused
+    revert_memory_from_off
+    revert_offline_external
+    delete_internal_off
+    delete_internal_running
+    delete_memory_leaf
+    delete_leaf_off
+    delete_active_merge
+    delete_active_merge_two_disks
+    delete_active_merge_paused
+    delete_middle_running
+    delete_middle_off
+    delete_first_of_two_off
+    delete_branch_off
+    delete_branch_running
+    delete_parent_of_branch
+    delete_children
+    delete_children_only_running
+    delete_metadata_only
+}

@@ -1,0 +1,213 @@
+//! Every operation and the state it meets.
+
+use crate::machine::Call::{self, Create, Delete, Place, Revert, Start, Suspend, Tick};
+use crate::schedule::Shape;
+
+const HALT: u32 = 0x8;
+const DISK_ONLY: u32 = 0x10;
+const NO_METADATA: u32 = 0x4;
+const REUSE_EXT: u32 = 0x20;
+const RUNNING: u32 = 0x1;
+const PAUSED: u32 = 0x2;
+const CHILDREN: u32 = 0x1;
+const METADATA_ONLY: u32 = 0x2;
+const CHILDREN_ONLY: u32 = 0x4;
+
+const S: &str = "<domainsnapshot><name>s</name></domainsnapshot>";
+const A: &str = "<domainsnapshot><name>a</name></domainsnapshot>";
+const B: &str = "<domainsnapshot><name>b</name></domainsnapshot>";
+const C: &str = "<domainsnapshot><name>c</name></domainsnapshot>";
+const MEM_S: &str = "<domainsnapshot><name>s</name><memory snapshot='external' file='/img/s.mem'/></domainsnapshot>";
+const MEM_A: &str = "<domainsnapshot><name>a</name><memory snapshot='external' file='/img/a.mem'/></domainsnapshot>";
+const EXT_OFF: &str =
+    "<domainsnapshot><name>a</name><disks><disk name='vda' snapshot='external'/></disks></domainsnapshot>";
+const INTO_EMPTY: &str = "<domainsnapshot><name>s</name><disks><disk name='vda' snapshot='external'>\
+    <source file='/img/mine.qcow2'/></disk></disks></domainsnapshot>";
+const MEM_INTO_EMPTY: &str = "<domainsnapshot><name>s</name><memory snapshot='external' file='/img/mine.mem'/>\
+    <disks><disk name='vda' snapshot='external'><source file='/img/mine.qcow2'/></disk></disks></domainsnapshot>";
+
+fn shape(set_up: &[Call], call: Call) -> Shape {
+    let mut set_up = set_up.to_vec();
+    set_up.extend([Tick, Tick, Tick]);
+    Shape { disks: 1, live_memory: true, set_up, call, parts: Vec::new() }
+}
+fn two(shape: Shape) -> Shape {
+    Shape { disks: 2, ..shape }
+}
+fn stopped(shape: Shape) -> Shape {
+    Shape { live_memory: false, ..shape }
+}
+fn parts(shape: Shape, parts: &[Call]) -> Shape {
+    Shape { parts: parts.to_vec(), ..shape }
+}
+const OFF: Call = Call::Destroy;
+
+// --- create ---
+pub fn create_internal_off() -> Shape {
+    shape(&[Start, Tick, OFF], Create(S, 0))
+}
+pub fn create_internal_off_two_disks() -> Shape {
+    two(create_internal_off())
+}
+pub fn create_internal_running() -> Shape {
+    two(shape(&[Start], Create(S, 0)))
+}
+pub fn create_internal_paused() -> Shape {
+    shape(&[Start, Tick, Suspend], Create(S, 0))
+}
+pub fn create_internal_halt() -> Shape {
+    shape(&[Start], Create(S, HALT))
+}
+pub fn create_disk_only_off() -> Shape {
+    two(shape(&[Start, Tick, OFF], Create(S, DISK_ONLY)))
+}
+pub fn create_disk_only_running() -> Shape {
+    shape(&[Start], Create(S, DISK_ONLY))
+}
+pub fn create_disk_only_running_two_disks() -> Shape {
+    two(create_disk_only_running())
+}
+pub fn create_disk_only_paused() -> Shape {
+    shape(&[Start, Tick, Suspend], Create(S, DISK_ONLY))
+}
+pub fn create_disk_only_halt() -> Shape {
+    shape(&[Start], Create(S, DISK_ONLY | HALT))
+}
+pub fn create_disk_only_into_a_callers_empty_file() -> Shape {
+    shape(&[Start, Place("/img/mine.qcow2", None)], Create(INTO_EMPTY, DISK_ONLY))
+}
+pub fn create_disk_only_reusing_an_overlay() -> Shape {
+    shape(&[Start, Place("/img/mine.qcow2", Some("/img/vda.qcow2"))], Create(INTO_EMPTY, DISK_ONLY | REUSE_EXT))
+}
+pub fn create_memory_stopped() -> Shape {
+    two(stopped(shape(&[Start], Create(MEM_S, 0))))
+}
+pub fn create_memory_stopped_halt() -> Shape {
+    stopped(shape(&[Start], Create(MEM_S, HALT)))
+}
+pub fn create_memory_paused() -> Shape {
+    shape(&[Start, Tick, Suspend], Create(MEM_S, 0))
+}
+pub fn create_memory_live() -> Shape {
+    shape(&[Start], Create(MEM_S, 0))
+}
+pub fn create_memory_live_two_disks() -> Shape {
+    two(create_memory_live())
+}
+pub fn create_memory_live_into_a_callers_empty_file() -> Shape {
+    shape(&[Start, Place("/img/mine.qcow2", None), Place("/img/mine.mem", None)], Create(MEM_INTO_EMPTY, 0))
+}
+pub fn create_without_metadata() -> Shape {
+    shape(&[Start], Create(S, DISK_ONLY | NO_METADATA))
+}
+
+// --- revert ---
+pub fn revert_internal_off() -> Shape {
+    two(shape(&[Create(S, 0), Start, Tick, OFF], Revert("s", 0)))
+}
+pub fn revert_internal_off_to_running() -> Shape {
+    shape(&[Create(S, 0), Start], Revert("s", RUNNING))
+}
+pub fn revert_internal_running() -> Shape {
+    two(shape(&[Start, Tick, Create(S, 0)], Revert("s", 0)))
+}
+pub fn revert_internal_running_from_off() -> Shape {
+    shape(&[Start, Tick, Create(S, 0), Tick, OFF], Revert("s", 0))
+}
+pub fn revert_internal_to_paused() -> Shape {
+    shape(&[Start, Tick, Create(S, 0)], Revert("s", PAUSED))
+}
+pub fn revert_disk_only_off() -> Shape {
+    shape(&[Start, Create(A, DISK_ONLY), Tick, Create(S, DISK_ONLY), Tick, OFF], Revert("a", 0))
+}
+pub fn revert_disk_only_running() -> Shape {
+    two(shape(&[Start, Create(A, DISK_ONLY), Tick, Create(S, DISK_ONLY)], Revert("a", 0)))
+}
+pub fn revert_disk_only_to_running() -> Shape {
+    shape(&[Start, Create(A, DISK_ONLY), Tick, Create(S, DISK_ONLY)], Revert("a", RUNNING))
+}
+pub fn revert_disk_only_leaf() -> Shape {
+    shape(&[Start, Create(A, DISK_ONLY), Tick, Create(S, DISK_ONLY)], Revert("s", RUNNING))
+}
+pub fn revert_memory() -> Shape {
+    shape(&[Start, Tick, Create(MEM_A, 0), Tick, Create(S, DISK_ONLY)], Revert("a", 0))
+}
+pub fn revert_memory_two_disks() -> Shape {
+    two(revert_memory())
+}
+pub fn revert_memory_paused() -> Shape {
+    shape(&[Start, Tick, Create(MEM_A, 0)], Revert("a", PAUSED))
+}
+pub fn revert_memory_from_off() -> Shape {
+    shape(&[Start, Tick, Create(MEM_A, 0), Tick, OFF], Revert("a", RUNNING))
+}
+pub fn revert_offline_external() -> Shape {
+    shape(&[Create(EXT_OFF, 0), Start], Revert("a", 0))
+}
+
+// --- delete ---
+pub fn delete_internal_off() -> Shape {
+    two(shape(&[Create(A, 0), Create(S, 0)], Delete("a", 0)))
+}
+pub fn delete_internal_running() -> Shape {
+    two(shape(&[Start, Create(A, 0), Create(S, 0)], Delete("a", 0)))
+}
+pub fn delete_memory_leaf() -> Shape {
+    shape(&[Start, Create(A, DISK_ONLY), Tick, Create(MEM_S, 0)], Delete("s", 0))
+}
+pub fn delete_leaf_off() -> Shape {
+    shape(&[Start, Create(A, DISK_ONLY), Tick, Create(S, DISK_ONLY), Tick, OFF], Delete("s", 0))
+}
+pub fn delete_active_merge() -> Shape {
+    shape(&[Start, Create(S, DISK_ONLY)], Delete("s", 0))
+}
+pub fn delete_active_merge_two_disks() -> Shape {
+    two(shape(&[Start, Create(A, DISK_ONLY), Create(S, DISK_ONLY)], Delete("s", 0)))
+}
+pub fn delete_active_merge_paused() -> Shape {
+    shape(&[Start, Create(S, DISK_ONLY), Tick, Suspend], Delete("s", 0))
+}
+pub fn delete_middle_running() -> Shape {
+    two(shape(&[Start, Create(A, DISK_ONLY), Tick, Create(B, DISK_ONLY), Tick, Create(C, DISK_ONLY)], Delete("b", 0)))
+}
+pub fn delete_middle_off() -> Shape {
+    shape(
+        &[Start, Create(A, DISK_ONLY), Tick, Create(B, DISK_ONLY), Tick, Create(C, DISK_ONLY), Tick, OFF],
+        Delete("b", 0),
+    )
+}
+pub fn delete_first_of_two_off() -> Shape {
+    shape(&[Start, Create(A, DISK_ONLY), Tick, Create(B, DISK_ONLY), Tick, OFF], Delete("a", 0))
+}
+/// a ─┬─ b
+///    └─ c (current): what a froze has two overlays.
+fn branch(last: Call) -> Vec<Call> {
+    let mut calls = vec![Start, Create(A, DISK_ONLY), Tick, Create(B, DISK_ONLY), Tick, Revert("a", RUNNING), Tick];
+    calls.extend([Create(C, DISK_ONLY), Tick, last]);
+    calls
+}
+pub fn delete_branch_off() -> Shape {
+    shape(&branch(OFF), Delete("b", 0))
+}
+pub fn delete_branch_running() -> Shape {
+    shape(&branch(Tick), Delete("c", 0))
+}
+/// z ── a ─┬─ b
+///         └─ c: a's image is ours, so its content goes up into both overlays.
+pub fn delete_parent_of_branch() -> Shape {
+    let z = Create("<domainsnapshot><name>z</name></domainsnapshot>", DISK_ONLY);
+    let mut calls = vec![Start, z, Tick];
+    calls.extend(branch(Tick).into_iter().skip(1));
+    shape(&calls, Delete("a", 0))
+}
+pub fn delete_children() -> Shape {
+    let calls = [Start, Create(A, DISK_ONLY), Tick, Create(B, DISK_ONLY), Tick, Create(C, DISK_ONLY)];
+    parts(shape(&calls, Delete("b", CHILDREN)), &[Delete("c", 0), Delete("b", 0)])
+}
+pub fn delete_children_only_running() -> Shape {
+    let calls = [Start, Create(A, 0), Tick, Create(B, 0), Tick, Create(C, 0)];
+    parts(shape(&calls, Delete("a", CHILDREN_ONLY)), &[Delete("c", 0), Delete("b", 0)])
+}
+pub fn delete_metadata_only() -> Shape {
+    shape(&[Start, Create(A, DISK_ONLY), Tick, Create(B, DISK_ONLY)], Delete("a", METADATA_ONLY))
+}

@@ -1,0 +1,60 @@
+//! What the guest says on its serial port (see `tests/guest/counter.S`).
+
+/// `M=… D0=… D1=…`: the counter in memory, and the stamps that the disks had at that instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub memory: u32,
+    pub disks: Vec<u32>,
+}
+
+impl Line {
+    /// Memory and all disks are of the same instant.
+    pub fn agrees(&self) -> bool {
+        self.disks.iter().all(|&disk| disk == self.memory)
+    }
+}
+
+/// All that was said.
+#[derive(Debug, Default)]
+pub struct Serial {
+    /// The stamps each boot found.
+    pub boots: Vec<Vec<u32>>,
+    pub lines: Vec<Line>,
+    /// Anything else that was a full line: `OFF`, `RESET`, `DISK-ERROR`.
+    pub words: Vec<String>,
+}
+
+impl Serial {
+    /// A guest that goes on in the middle of a line leaves a fragment: lines that do not parse are `words`.
+    pub fn parse(text: &str) -> Self {
+        let mut serial = Self::default();
+        let Some(end) = text.rfind('\n') else { return serial };
+        for line in text[..end].lines() {
+            let line = line.trim();
+            let boot = line.strip_prefix("BOOT ");
+            match (boot.and_then(stamps), counter(line)) {
+                (Some(disks), _) => serial.boots.push(disks),
+                (_, Some(line)) => serial.lines.push(line),
+                _ => serial.words.push(line.to_owned()),
+            }
+        }
+        serial
+    }
+
+    pub fn last(&self) -> Option<&Line> {
+        self.lines.last()
+    }
+}
+
+fn counter(line: &str) -> Option<Line> {
+    let (memory, disks) = line.strip_prefix("M=")?.split_once(' ')?;
+    Some(Line { memory: hex(memory)?, disks: stamps(disks)? })
+}
+
+fn stamps(text: &str) -> Option<Vec<u32>> {
+    text.split(' ').enumerate().map(|(n, word)| hex(word.strip_prefix(&format!("D{n}="))?)).collect()
+}
+
+fn hex(text: &str) -> Option<u32> {
+    (text.len() == 8).then(|| u32::from_str_radix(text, 16).ok())?
+}

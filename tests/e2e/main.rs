@@ -1,0 +1,16 @@
+//! End to end: real QEMUs, a real message bus, the real daemon. Each test has its own of all three,
+//! and reads the guest's own counters to know what became of its memory and its disks.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+mod bad_input;
+mod cli;
+mod crash;
+mod flags;
+mod harness;
+mod lifecycle;
+mod matrix;
+mod moving;
+mod restart;
+mod the_guest;
+mod trees;

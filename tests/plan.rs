@@ -1,0 +1,497 @@
+//! The planner's decisions as text: for a domain, its files and a request, every step of the plan.
+//! No guest and no file is touched; the golden files are in `tests/snapshots`.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use virsnap::model::domain::DomainState;
+use virsnap::model::flags::{CreateFlags, RevertFlags};
+use virsnap::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
+use virsnap::model::snapshot::{Snapshot, SnapshotTexts};
+use virsnap::model::tree::Tree;
+use virsnap::plan::create::{self, CreateRequest};
+use virsnap::plan::delete::{self, DeleteRequest};
+use virsnap::plan::facts::{Capabilities, Facts, FileFact, FileKind, ImageHeader, Tag};
+use virsnap::plan::graph::Graph;
+use virsnap::plan::revert::{self, RevertRequest};
+use virsnap::plan::steps::{Change, Commit, CurrentChange, LiveChange, Plan, Prepare, Settle};
+use virsnap::xml;
+use virsnap::xml::scan::Limits;
+
+const UUID: &str = "0dd0dd0d-0002-4000-8000-000000000002";
+
+fn id() -> DomainId {
+    DomainId(uuid::Uuid::parse_str(UUID).unwrap())
+}
+
+fn instance(n: u128) -> Instance {
+    Instance(uuid::Uuid::from_u128(n))
+}
+
+fn domain_xml(disks: &[(&str, &str)]) -> String {
+    let disks: String = disks
+        .iter()
+        .map(|(target, file)| {
+            let format = if file.ends_with(".raw") { "raw" } else { "qcow2" };
+            format!(
+                "    <disk type='file' device='disk'>\n      <driver name='qemu' type='{format}'/>\n      <source file='/i/{file}'/>\n      \
+                 <target dev='{target}' bus='virtio'/>\n    </disk>\n"
+            )
+        })
+        .collect();
+    format!(
+        "<domain type='qemu'>\n  <name>g</name>\n  <uuid>{UUID}</uuid>\n  <memory>1024</memory>\n  <os>\n    <type>hvm</type>\n  </os>\n  \
+         <devices>\n{disks}  </devices>\n</domain>\n"
+    )
+}
+
+/// A domain with its files, as far as the planner sees them.
+struct World {
+    xml: String,
+    state: DomainState,
+    snapshots: Vec<(Snapshot, SnapshotTexts)>,
+    current: Option<SnapshotName>,
+    files: BTreeMap<Utf8PathBuf, FileFact>,
+    owned: BTreeSet<Utf8PathBuf>,
+    live_memory: bool,
+    now: i64,
+}
+
+impl World {
+    fn new(state: DomainState, disks: &[(&str, &str)]) -> Self {
+        let mut world = Self {
+            xml: domain_xml(disks),
+            state,
+            snapshots: Vec::new(),
+            current: None,
+            files: BTreeMap::new(),
+            owned: BTreeSet::new(),
+            live_memory: true,
+            now: 100,
+        };
+        for (_, file) in disks {
+            world.image(&format!("/i/{file}"), None);
+        }
+        world
+    }
+
+    fn image(&mut self, path: &str, backing: Option<&Image>) {
+        let format = if path.ends_with(".raw") { "raw" } else { "qcow2" };
+        let header = ImageHeader {
+            format: format.to_owned(),
+            backing: backing.map(|b| b.path.clone()),
+            backing_format: backing.map(|b| b.format.clone()),
+            virtual_size: 1024,
+            tags: Vec::new(),
+        };
+        self.files.insert(path.into(), FileFact { kind: FileKind::File(1), header: Some(header), saved_memory: false });
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { files: self.files.clone() }
+    }
+
+    fn tree(&self) -> Tree {
+        Tree::new(self.snapshots.iter().map(|(s, _)| s.clone()).collect(), self.current.clone())
+    }
+
+    fn instance(&self) -> Option<Instance> {
+        self.state.is_active().then(|| instance(1))
+    }
+
+    fn create(&mut self, xml: &str, flags: CreateFlags) -> Result<Plan, String> {
+        let tree = self.tree();
+        let live = self.state.is_active().then_some(self.xml.as_str());
+        let request = CreateRequest {
+            op: OpId(7),
+            domain: id(),
+            state: self.state,
+            instance: self.instance(),
+            persistent: true,
+            inactive_xml: Some(&self.xml),
+            live_xml: live,
+            tree: &tree,
+            now: self.now,
+            flags,
+        };
+        let doc = xml::snapshot::parse(xml, request.form(), &Limits::default()).map_err(|e| e.to_string())?;
+        let draft = create::draft(&request, doc).map_err(|e| e.to_string())?;
+        let caps = Capabilities { live_memory: self.live_memory };
+        let plan = create::plan(&request, draft, &self.facts(), caps).map_err(|e| e.to_string())?.plan;
+        self.pretend(&plan);
+        Ok(plan)
+    }
+
+    fn graph<'a>(&'a self, tree: &'a Tree, current: &'a [(DiskTarget, Image)]) -> Graph<'a> {
+        Graph { tree, current, foreign: &|_: &Utf8Path| false, owned: &self.owned }
+    }
+
+    fn current_images(&self) -> Vec<(DiskTarget, Image)> {
+        let disks = xml::domain::frozen_disks(&self.xml).unwrap();
+        disks.into_iter().filter_map(|d| Some((d.target, d.image?))).collect()
+    }
+
+    fn texts(&self, name: &SnapshotName) -> SnapshotTexts {
+        self.snapshots.iter().find(|(s, _)| s.name == *name).map(|(_, t)| t.clone()).unwrap()
+    }
+
+    fn delete(&mut self, name: &str) -> Result<Plan, String> {
+        let (tree, images, name) = (self.tree(), self.current_images(), SnapshotName::from(name));
+        let texts = |n: &SnapshotName| Ok(self.texts(n));
+        let request = DeleteRequest {
+            op: OpId(7),
+            domain: id(),
+            state: self.state,
+            instance: self.instance(),
+            inactive_xml: Some(&self.xml),
+            live_xml: self.state.is_active().then_some(self.xml.as_str()),
+            graph: self.graph(&tree, &images),
+            name: &name,
+            texts: &texts,
+        };
+        let plan = delete::plan(&request, &self.facts()).map_err(|e| e.to_string())?;
+        self.pretend(&plan);
+        Ok(plan)
+    }
+
+    fn revert(&mut self, name: &str, flags: RevertFlags) -> Result<Plan, String> {
+        let (tree, images, name) = (self.tree(), self.current_images(), SnapshotName::from(name));
+        let texts = self.texts(&name);
+        let request = RevertRequest {
+            op: OpId(7),
+            domain: id(),
+            domain_name: "g",
+            instance: self.instance(),
+            new_instance: instance(2),
+            persistent: true,
+            graph: self.graph(&tree, &images),
+            name: &name,
+            texts: &texts,
+            flags,
+            now: self.now,
+        };
+        let draft = revert::draft(&request).map_err(|e| e.to_string())?;
+        let plan = revert::plan(&request, draft, &self.facts()).map_err(|e| e.to_string())?;
+        self.pretend(&plan);
+        Ok(plan)
+    }
+
+    /// What the plan would leave: its files and its last published change.
+    fn pretend(&mut self, plan: &Plan) {
+        for step in &plan.prepare {
+            match step {
+                Prepare::Format { image, backing } => self.image(image.path.as_str(), Some(backing)),
+                Prepare::CreateTag { image, tag } => self.tag(image, tag, false),
+                Prepare::SaveTag { images, tag, vmstate, .. } => {
+                    for image in images {
+                        self.tag(image, tag, image == vmstate);
+                    }
+                }
+                Prepare::SaveMemory { path, .. } | Prepare::LiveSave { path, .. } => {
+                    self.files
+                        .insert(path.clone(), FileFact { kind: FileKind::File(9), header: None, saved_memory: true });
+                }
+                _ => {}
+            }
+        }
+        if let Commit::Publish(change) = &plan.commit {
+            self.publish(change);
+        }
+        for step in &plan.settle {
+            match step {
+                Settle::Publish(change) => self.publish(change),
+                Settle::Unlink { path } => {
+                    self.files.remove(path);
+                }
+                Settle::Stop { .. } => self.state = DomainState::Shutoff,
+                Settle::Start(_) | Settle::Resume { .. } => self.state = DomainState::Running,
+                Settle::Repoint { image, backing } | Settle::PullUp { image, onto: Some(backing), .. } => {
+                    self.image(image.path.as_str(), Some(backing));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn tag(&mut self, image: &Image, tag: &str, vmstate: bool) {
+        let header = self.files.get_mut(&image.path).and_then(|f| f.header.as_mut()).unwrap();
+        let id = (header.tags.len() + 1).to_string();
+        header.tags.push(Tag { id, name: tag.to_owned(), vmstate });
+    }
+
+    fn publish(&mut self, change: &Change) {
+        let put = change.put.iter().map(|p| p.snapshot.clone()).collect();
+        let current = change.current.clone().map(|c| match c {
+            CurrentChange::Set(name) => Some(name),
+            CurrentChange::Clear => None,
+        });
+        let tree = self.tree().changed(put, &change.remove, current);
+        self.current = tree.current().cloned();
+        let old = std::mem::take(&mut self.snapshots);
+        for s in tree.descendants(None) {
+            let new = change.put.iter().find(|p| p.snapshot.name == s).and_then(|p| p.texts.clone());
+            let kept = old.iter().find(|(o, _)| o.name == s).map(|(_, t)| t.clone());
+            let snapshot = (**tree.get(&s).unwrap()).clone();
+            self.snapshots.push((snapshot, new.or(kept).unwrap()));
+        }
+        if let Some(xml) = &change.inactive_xml {
+            self.xml.clone_from(xml);
+        }
+        if let LiveChange::Edit { xml, .. } | LiveChange::Set { xml, .. } = &change.live {
+            self.xml.clone_from(xml);
+        }
+        self.owned.extend(change.owned.iter().filter(|(_, ours)| *ours).map(|(p, _)| p.clone()));
+    }
+}
+
+/// A plan, with the large texts left out.
+fn show(plan: &Plan) -> String {
+    let change = |c: &Change| {
+        let mut parts: Vec<String> = c.put.iter().map(|p| format!("put {}", p.snapshot.name)).collect();
+        parts.extend(c.remove.iter().map(|n| format!("remove {n}")));
+        parts.extend(c.current.iter().map(|c| format!("{c:?}")));
+        for (what, xml) in [("inactive", c.inactive_xml.as_deref()), ("live", live_of(c))] {
+            if let Some(xml) = xml {
+                let disks = xml::domain::frozen_disks(xml).unwrap();
+                let files: Vec<String> = disks.into_iter().filter_map(|d| Some(d.image?.path.to_string())).collect();
+                parts.push(format!("{what} on {}", files.join(" ")));
+            }
+        }
+        parts.join(", ")
+    };
+    let mut out = String::new();
+    let mut line = |phase: &str, text: String| out.push_str(&format!("{phase:8}{text}\n"));
+    let image = |i: &Image| i.path.to_string();
+    for step in &plan.prepare {
+        let text = match step {
+            Prepare::Format { image: i, backing } => {
+                format!("format {} on {} ({})", i.path, backing.path, backing.format)
+            }
+            Prepare::Reserve { path, existing } => format!("reserve {path} ({existing:?})"),
+            Prepare::Sync { path } => format!("sync {path}"),
+            Prepare::AddNodes { disks, .. } => {
+                format!(
+                    "add nodes {}",
+                    disks.iter().map(|d| format!("{}={}", d.node, d.overlay.path)).collect::<Vec<_>>().join(" ")
+                )
+            }
+            Prepare::LiveSave { path, disks, .. } => format!("live save {path}, switching {} disks", disks.len()),
+            Prepare::AwaitSave { path, .. } => format!("await {path}"),
+            Prepare::SaveMemory { path, was_running, .. } => format!("save memory {path} (ran: {was_running})"),
+            Prepare::SaveTag { tag, vmstate, images, .. } => {
+                format!(
+                    "save tag {tag} in {}, memory in {}",
+                    images.iter().map(image).collect::<Vec<_>>().join(" "),
+                    vmstate.path
+                )
+            }
+            Prepare::CreateTag { image: i, tag } => format!("create tag {tag} in {}", i.path),
+            Prepare::Pause { .. } => "pause".to_owned(),
+            Prepare::Freeze { .. } => "freeze".to_owned(),
+        };
+        line("prepare", text);
+    }
+    match &plan.commit {
+        Commit::Publish(c) => line("commit", change(c)),
+        Commit::Switch { disks, .. } => {
+            let all: Vec<String> = disks.iter().map(|d| format!("{} to {}", d.target, d.overlay.path)).collect();
+            line("commit", format!("switch {}", all.join(", ")));
+        }
+    }
+    for step in &plan.settle {
+        let text = match step {
+            Settle::Publish(c) => change(c),
+            Settle::Resume { why, .. } => format!("resume ({why:?})"),
+            Settle::Pause { .. } => "pause".to_owned(),
+            Settle::Thaw { .. } => "thaw".to_owned(),
+            Settle::Stop { .. } => "stop".to_owned(),
+            Settle::Start(s) => format!("start with {:?}", s.memory),
+            Settle::ApplyTag { image: i, tag } => format!("apply tag {tag} of {}", i.path),
+            Settle::RemoveTag { instance, images, tag } => {
+                let by = if instance.is_some() { "QEMU" } else { "qemu-img" };
+                format!("remove tag {tag} of {} by {by}", images.iter().map(image).collect::<Vec<_>>().join(" "))
+            }
+            Settle::MergeDown { instance, top, base, .. } => {
+                format!(
+                    "merge {} down into {} by {}",
+                    top.path,
+                    base.path,
+                    if instance.is_some() { "QEMU" } else { "qemu-img" }
+                )
+            }
+            Settle::MergeActive { top, base, .. } => format!("merge active {} down into {}", top.path, base.path),
+            Settle::Pivot { top, base, .. } => format!("pivot {} to {}", top.path, base.path),
+            Settle::PullUp { instance, image: i, from, onto } => format!(
+                "pull {} up into {}, onto {} by {}",
+                from.path,
+                i.path,
+                onto.as_ref().map_or("nothing".to_owned(), image),
+                if instance.is_some() { "QEMU" } else { "qemu-img" }
+            ),
+            Settle::Repoint { image: i, backing } => format!("repoint {} to {}", i.path, backing.path),
+            Settle::Unlink { path } => format!("unlink {path}"),
+        };
+        line("settle", text);
+    }
+    out
+}
+
+fn live_of(change: &Change) -> Option<&str> {
+    match &change.live {
+        LiveChange::Edit { xml, .. } | LiveChange::Set { xml, .. } => Some(xml),
+        LiveChange::Keep | LiveChange::Clear => None,
+    }
+}
+
+const ONE: &[(&str, &str)] = &[("vda", "a.qcow2")];
+const TWO: &[(&str, &str)] = &[("vda", "a.qcow2"), ("vdb", "b.qcow2")];
+
+fn named(name: &str) -> String {
+    format!("<domainsnapshot><name>{name}</name></domainsnapshot>")
+}
+
+fn with_memory(name: &str) -> String {
+    format!("<domainsnapshot><name>{name}</name><memory snapshot='external' file='/i/{name}.mem'/></domainsnapshot>")
+}
+
+fn off(disks: &[(&str, &str)]) -> World {
+    World::new(DomainState::Shutoff, disks)
+}
+
+fn running(disks: &[(&str, &str)]) -> World {
+    World::new(DomainState::Running, disks)
+}
+
+#[test]
+fn creating_on_every_kind_of_domain() {
+    let mut out = String::new();
+    for (title, mut world, xml, flags) in [
+        ("off, internal", off(TWO), named("s"), CreateFlags::empty()),
+        ("off, external", off(TWO), named("s"), CreateFlags::DISK_ONLY),
+        ("running, internal", running(TWO), named("s"), CreateFlags::empty()),
+        ("running, disk-only", running(TWO), named("s"), CreateFlags::DISK_ONLY),
+        ("running, memory, live", running(ONE), with_memory("s"), CreateFlags::empty()),
+        ("running, memory, halt", running(ONE), with_memory("s"), CreateFlags::HALT),
+        ("paused, memory", World::new(DomainState::Paused, ONE), with_memory("s"), CreateFlags::empty()),
+        (
+            "running, disk-only, no metadata",
+            running(ONE),
+            named("s"),
+            CreateFlags::DISK_ONLY | CreateFlags::NO_METADATA,
+        ),
+    ] {
+        out += &format!("== {title}\n{}", show(&world.create(&xml, flags).unwrap()));
+    }
+    let mut stopped = running(ONE);
+    stopped.live_memory = false;
+    out += &format!(
+        "== running, memory, no userfaultfd\n{}",
+        show(&stopped.create(&with_memory("s"), CreateFlags::empty()).unwrap())
+    );
+    insta::assert_snapshot!(out);
+}
+
+/// r -> m -> l, external, of one disk.
+fn chain(state: DomainState) -> World {
+    let mut world = World::new(state, ONE);
+    for name in ["r", "m", "l"] {
+        world.create(&named(name), CreateFlags::DISK_ONLY).unwrap();
+    }
+    world
+}
+
+#[test]
+fn deleting_in_every_place_of_a_chain() {
+    let mut out = String::new();
+    for state in [DomainState::Running, DomainState::Shutoff] {
+        for name in ["l", "m", "r"] {
+            out += &format!("== {name}, {state:?}\n{}", show(&chain(state).delete(name).unwrap()));
+        }
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn a_base_that_two_branches_need_is_pulled_up_or_stays() {
+    let mut world = chain(DomainState::Shutoff);
+    world.now = 200;
+    world.revert("m", RevertFlags::empty()).unwrap();
+    world.create(&named("b"), CreateFlags::DISK_ONLY).unwrap();
+    let mut out = String::new();
+    out += &format!("== m, two branches\n{}", show(&world.delete("m").unwrap()));
+    let mut root = chain(DomainState::Shutoff);
+    root.now = 300;
+    root.revert("r", RevertFlags::empty()).unwrap();
+    root.create(&named("b"), CreateFlags::DISK_ONLY).unwrap();
+    out += &format!("== r, two branches on the user's own image\n{}", show(&root.delete("r").unwrap()));
+    out += &format!("== then l, a leaf\n{}", show(&root.delete("l").unwrap()));
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn reverting_to_every_kind() {
+    let mut out = String::new();
+    let mut world = running(ONE);
+    world.create(&with_memory("mem"), CreateFlags::empty()).unwrap();
+    world.now = 200;
+    out += &format!("== memory\n{}", show(&world.revert("mem", RevertFlags::empty()).unwrap()));
+    world.now = 200;
+    out += &format!(
+        "== memory again in the same second, paused\n{}",
+        show(&world.revert("mem", RevertFlags::PAUSED).unwrap())
+    );
+    let mut world = running(TWO);
+    world.create(&named("int"), CreateFlags::empty()).unwrap();
+    out += &format!("== internal, live\n{}", show(&world.revert("int", RevertFlags::empty()).unwrap()));
+    let mut world = off(TWO);
+    world.create(&named("tag"), CreateFlags::empty()).unwrap();
+    out += &format!("== internal, off\n{}", show(&world.revert("tag", RevertFlags::RUNNING).unwrap()));
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn an_internal_snapshot_beneath_an_external_one_is_not_reverted_to() {
+    let mut world = off(ONE);
+    world.create(&named("tag"), CreateFlags::empty()).unwrap();
+    world.create(&named("ext"), CreateFlags::DISK_ONLY).unwrap();
+    let refused = world.revert("tag", RevertFlags::empty()).unwrap_err();
+    assert_eq!(
+        refused,
+        "Operation not supported: image '/i/a.qcow2' of disk 'vda' lies beneath external snapshot 'ext', which would be damaged"
+    );
+}
+
+#[test]
+fn an_external_parent_of_an_internal_child_keeps_the_childs_image() {
+    let mut world = off(ONE);
+    world.create(&named("ext"), CreateFlags::DISK_ONLY).unwrap();
+    world.create(&named("tag"), CreateFlags::empty()).unwrap();
+    let plan = world.delete("ext").unwrap();
+    assert_eq!(show(&plan), "commit  put tag, remove ext\n");
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_libvirts_words() {
+    let two_in_one = "<domainsnapshot><name>s</name><disks><disk name='vda'><source file='/i/o'/></disk>\
+                      <disk name='vdb'><source file='/i/o'/></disk></disks></domainsnapshot>";
+    for (xml, flags, expected) in [
+        (named(".x"), CreateFlags::empty(), "invalid snapshot name '.x': name can't start with '.'"),
+        (named("a/b"), CreateFlags::empty(), "invalid snapshot name 'a/b': name can't contain '/'"),
+        (
+            named("s"),
+            CreateFlags::LIVE,
+            "Operation not supported: live snapshot creation is supported only during full system snapshots",
+        ),
+        (
+            two_in_one.to_owned(),
+            CreateFlags::DISK_ONLY,
+            "unsupported configuration: disks 'vdb' and 'vda' must not share the external snapshot file '/i/o'",
+        ),
+        (
+            "<domainsnapshot><disks><disk name='vdz'/></disks></domainsnapshot>".to_owned(),
+            CreateFlags::empty(),
+            "unsupported configuration: no disk named 'vdz'",
+        ),
+    ] {
+        assert_eq!(running(TWO).create(&xml, flags).unwrap_err(), expected, "{xml}");
+    }
+}
