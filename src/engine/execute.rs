@@ -262,7 +262,7 @@ impl<'a> Run<'a> {
                 (Settle::Pause { instance }, Ok(())) => paused = Some(*instance),
                 (Settle::Resume { .. }, Ok(())) => paused = None,
                 (_, Ok(())) => {}
-                (_, Err(error)) if step.is_must() => {
+                (_, Err(error)) if step.is_must() || matches!(step, Settle::Start(_)) => {
                     // A pivot that failed may have happened, and its overlay must not be committed
                     // again after the guest has written below it: it stands still until the retry.
                     if let Some(instance) = paused.filter(|_| !matches!(step, Settle::Pivot { .. })) {
@@ -308,9 +308,12 @@ impl<'a> Run<'a> {
                 self.gone(reason::SHUTOFF_DESTROYED)
             }
             Settle::Start(start) => {
-                let started = self.start(start).await;
-                self.inner.store.settled(op, self.done(i))?;
-                started
+                if let Err(error) = self.start(start).await {
+                    warn!(%op, %error, "the start failed");
+                    self.reported.get_or_insert(error);
+                }
+                // Unless this is written down the guest must not run: the next try would start it again.
+                self.inner.store.settled(op, self.done(i))
             }
             Settle::Resume { why, .. } if self.plan.kind == OpKind::Revert && !self.domain.state().is_active() => {
                 let _ = why;

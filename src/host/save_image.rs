@@ -66,26 +66,11 @@ pub fn complete(path: &Utf8Path) -> Result<()> {
     if magic != *PARTIAL {
         return Err(Error::failed("image magic is incorrect"));
     }
-    // What was reserved and not used goes back to the disk.
-    let length = file.metadata().map_err(fail)?.len();
-    file.set_len(length).map_err(fail)?;
+    // Gives back what was set aside beyond the end.
+    file.metadata().and_then(|m| file.set_len(m.len())).map_err(fail)?;
     file.sync_all().map_err(fail)?;
     file.write_all_at(COMPLETE, 0).map_err(fail)?;
     file.sync_all().map_err(fail)
-}
-
-/// Claim room for `size` bytes from `start` on, so that the disk cannot fill up under the save. The
-/// file does not look longer for it. Where a file system cannot do that, there must be as much free.
-pub fn reserve(file: &File, start: u64, size: u64) -> io::Result<()> {
-    use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
-    use rustix::io::Errno;
-    match fallocate(file, FallocateFlags::KEEP_SIZE, start, size) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-            let disk = fstatvfs(file)?;
-            if disk.f_bavail.saturating_mul(disk.f_frsize) < size { Err(Errno::NOSPC.into()) } else { Ok(()) }
-        }
-        other => Ok(other?),
-    }
 }
 
 /// Whether the file begins as a complete save image does.
@@ -163,20 +148,6 @@ mod tests {
         let header = read_header(&path).unwrap();
         assert_eq!(header, SaveHeader { xml: "<domain/>".into(), was_running: true, data_offset: offset });
         assert_eq!(temp.as_file().metadata().unwrap().len(), offset);
-    }
-
-    #[test]
-    fn room_is_claimed_and_given_back() {
-        use std::os::unix::fs::MetadataExt;
-        let (temp, path) = file(b"");
-        let start = begin(temp.as_file(), "<domain/>", true).unwrap();
-        let used = || temp.as_file().metadata().unwrap().blocks() * 512;
-        reserve(temp.as_file(), start, 8 << 20).unwrap();
-        assert_eq!(temp.as_file().metadata().unwrap().len(), start);
-        let claimed = used();
-        complete(&path).unwrap();
-        assert!(used() < 1 << 20, "{claimed} were claimed, {} are used", used());
-        assert!(reserve(temp.as_file(), start, 1 << 60).is_err());
     }
 
     #[test]

@@ -159,7 +159,10 @@ impl Host for SimHost {
             }
         }
         self.world().admit(guest)?;
-        self.point("start: running").await?;
+        if let Err(error) = self.point("start: running").await {
+            self.world().end(start.instance);
+            return Err(error);
+        }
         Ok(Runtime { pid: 1, ..Runtime::default() })
     }
 

@@ -175,8 +175,8 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
                     }),
                 }
                 for image in graph.recorded_overlays(&disk.name, &top.path) {
-                    let lies_on_top = facts.header(&image.path).and_then(|h| h.backing.as_ref()) == Some(&top.path);
-                    if lies_on_top && holder(&image.path).is_none() {
+                    // A hypervisor that merges does this itself, unless it dies first.
+                    if facts.header(&image.path).and_then(|h| h.backing.as_ref()) == Some(&top.path) {
                         work.push(Settle::Repoint { image, backing: base.clone() });
                     }
                 }

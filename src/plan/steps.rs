@@ -308,8 +308,8 @@ pub enum Settle {
         /// What it lies on afterwards.
         onto: Option<Image>,
     },
-    /// Name another backing file of the same content: `qemu-img rebase -u`. Only for an image
-    /// that no hypervisor has open.
+    /// Name another backing file of the same content: `qemu-img rebase -u`. Nothing if it is named
+    /// already; else only for an image that no hypervisor has open.
     Repoint {
         /// The image.
         image: Image,

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 use virsnap::engine::service::Service;
 use virsnap::error::{Error, Result};
-use virsnap::host::sim::{Body, Fault, Fuse, ImageBody, SharedWorld, SimHost, World, hold};
+use virsnap::host::sim::{Body, Fuse, ImageBody, SharedWorld, SimHost, World, hold};
 use virsnap::model::ids::{DomainId, Instance, SnapshotName};
 use virsnap::store::Store;
 
@@ -124,23 +124,24 @@ impl Machine {
         self.life(async |service| machine_call(&service, call).await)
     }
 
-    /// Daemons, until one has nothing to recover and lives.
+    /// Daemons, until one lives to the end undisturbed with nothing left to recover.
     pub fn settle(&self) -> Result<usize, String> {
         for life in 0..12 {
             // Guests run on while no daemon does.
             (0..3).for_each(|_| hold(&self.world).tick());
+            let struck = self.fuse.struck();
             let ended = self.life(async |_| Ok(()));
-            match ended {
-                End::Answered(Ok(())) if self.store.open_ops().unwrap().is_empty() => return Ok(life),
-                _ => {}
+            if struck == self.fuse.struck() {
+                let open = self.store.open_ops().unwrap().len();
+                return match ended {
+                    End::Answered(Ok(())) if open == 0 => Ok(life),
+                    ended => Err(format!("recovery does not come to an end: {open} open, {ended:?}")),
+                };
             }
         }
         Err("recovery does not come to an end".to_owned())
     }
 
-    pub fn struck(&self, faults: &[(usize, Fault)]) -> bool {
-        faults.iter().all(|(n, _)| *n < self.fuse.count())
-    }
 }
 
 tokio::task_local! {

@@ -10,7 +10,7 @@ use super::steps::{Guests, Unwatched, alive};
 use super::{cpu, memory};
 use crate::error::{Error, Result};
 use crate::host::Report;
-use crate::host::images::img;
+use crate::host::images::{files, img};
 use crate::model::ids::{Image, Instance, OpId};
 use serde_json::json;
 
@@ -18,6 +18,29 @@ fn active<'g>(graph: &'g Graph, image: &Image) -> Result<&'g str> {
     graph.active(&image.path).ok_or_else(|| {
         Error::invalid(format!("image '{}' is not the active layer of a disk of the running domain", image.path))
     })
+}
+
+/// What a save that runs out of space wrote stays allocated in the image (measured with 7.2), and the guest's own next
+/// write then fails: so the room for all memory that is in use is asked for before.
+fn check_room(qemu: &RunningQemu, vmstate: &Image) -> Result<()> {
+    let directory = vmstate.path.parent().filter(|_| vmstate.path.is_file());
+    let (Some(directory), Some(resident)) = (directory, resident_bytes(qemu.pid)) else { return Ok(()) };
+    let free = rustix::fs::statvfs(directory.as_std_path()).map(|s| s.f_bavail.saturating_mul(s.f_frsize));
+    match free {
+        Ok(free) if free < resident => Err(Error::failed(format!(
+            "snapshot-save job failed: No space left on device: the guest has {} MiB of memory in use, '{directory}' has {} MiB free",
+            resident >> 20,
+            free >> 20
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What the process has in memory, in bytes.
+fn resident_bytes(pid: u32) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * u64::try_from(rustix::param::page_size()).unwrap_or(4096))
 }
 
 /// Save memory and disks of a guest that stands still into tags.
@@ -29,6 +52,7 @@ pub(super) async fn save(
     images: &[Image],
     report: &dyn Report,
 ) -> Result<()> {
+    check_room(qemu, vmstate)?;
     cpu::wake(qemu).await?;
     memory::calm(&qemu.monitor).await?;
     let graph = Graph::read(&qemu.monitor).await?;
@@ -38,7 +62,11 @@ pub(super) async fn save(
     let vmstate = active(&graph, vmstate)?;
     let arguments = json!({ "job-id": id, "tag": tag, "vmstate": vmstate, "devices": devices });
     qemu.monitor.execute("snapshot-save", arguments).await?;
-    job.wait(Until::Concluded, report).await
+    job.wait(Until::Concluded, report).await?;
+    for image in images {
+        files::sync(&image.path).await?;
+    }
+    Ok(())
 }
 
 /// Remove our tag from every image: none, all or some may have it.
@@ -49,7 +77,7 @@ pub(super) async fn undo_save(
     images: &[Image],
     tag: &str,
 ) -> Result<()> {
-    if let Some(qemu) = alive(guests, Some(instance)) {
+    if let Some(qemu) = alive(guests, Some(instance)).await {
         // A save that still runs has to end first; how is no matter.
         let id = job::id(op, "save");
         let job = Job { monitor: &qemu.monitor, id: &id, kind: "snapshot-save" };
@@ -78,7 +106,7 @@ pub(super) async fn remove(
             tagged.push(image);
         }
     }
-    let Some(qemu) = alive(guests, instance) else {
+    let Some(qemu) = alive(guests, instance).await else {
         for image in tagged {
             img::remove_tag(image, tag).await?;
         }

@@ -122,6 +122,13 @@ impl Fuse {
         state.trace.push("— a new daemon —".to_owned());
     }
 
+    /// Faults that have struck so far.
+    #[must_use]
+    pub fn struck(&self) -> usize {
+        let state = self.state();
+        state.faults.iter().filter(|(n, _)| *n < state.count).count()
+    }
+
     /// Parts counted so far.
     #[must_use]
     pub fn count(&self) -> usize {

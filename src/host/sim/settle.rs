@@ -71,6 +71,9 @@ impl SimHost {
             Settle::Repoint { image, backing } => {
                 self.point("repoint").await?;
                 let mut world = self.world();
+                if world.image(&image.path)?.backing.as_ref() == Some(backing) {
+                    return Ok(());
+                }
                 world.refuse_open(&image.path)?;
                 let before = world.content(&image.path);
                 world.set_backing(&image.path, Some(backing))?;
