@@ -377,13 +377,8 @@ async fn an_internal_snapshot_on_a_full_disk_leaves_no_tag() {
     let small = daemon.images().join("small");
     let Some(_mount) = Tmpfs::mount(&small, "24m") else { return };
     // The failed save keeps the space it took inside the image (QEMU), so the guest needs its own beforehand.
-    let spec = Spec {
-        memory_mib: 128,
-        paint: 100,
-        directory: Some(small.clone()),
-        preallocation: "full",
-        ..Spec::disks(2)
-    };
+    let spec =
+        Spec { memory_mib: 128, paint: 100, directory: Some(small.clone()), preallocation: "full", ..Spec::disks(2) };
     let guest = Guest::define(&daemon, spec).await.running().await;
     let before = Before::of(&guest).await;
     guest.create("x", Kind::Internal).await.refused("snapshot-save");

@@ -16,7 +16,7 @@ use super::instance::{Info, InstanceDir};
 use super::pidfd::Process;
 use super::process::{OwnCommands, RunningDisk, RunningQemu};
 use super::qmp::{Monitor, QmpError};
-use super::{QemuHost, addresses, load};
+use super::{QemuHost, addresses, load, memory};
 use crate::error::{Error, Result};
 use crate::host::{Report, images};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
@@ -261,7 +261,23 @@ impl QemuHost {
     }
 
     pub(super) async fn end_of(&self, instance: Instance, graceful: bool) -> Result<()> {
-        self.end(instance, if graceful { GRACE } else { HASTE }).await
+        let grace = graceful && !self.stopped_in_live_save(instance).await;
+        self.end(instance, if grace { GRACE } else { HASTE }).await
+    }
+
+    /// A QEMU 7.2 that is asked to end in the middle of a live save cancels it and then waits for
+    /// ever (see `memory::may_fail`), so grace would be wasted on it. `stop` has written out its caches.
+    async fn stopped_in_live_save(&self, instance: Instance) -> bool {
+        let Some(qemu) = self.registry.running(instance) else { return false };
+        let stopped = async {
+            let live = memory::must_not_fail_now(&qemu.monitor).await?;
+            if live {
+                let _own = qemu.own_pause();
+                qemu.monitor.execute("stop", json!({})).await?;
+            }
+            Ok::<_, QmpError>(live)
+        };
+        matches!(tokio::time::timeout(Duration::from_secs(2), stopped).await, Ok(Ok(true)))
     }
 }
 

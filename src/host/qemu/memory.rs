@@ -54,6 +54,11 @@ async fn set_capabilities(monitor: &Monitor, states: &[(&str, bool)]) -> Result<
     monitor.execute("migrate-set-capabilities", json!({ "capabilities": list })).await.map(drop)
 }
 
+/// Whether a live save that must not fail goes on at this moment.
+pub(super) async fn must_not_fail_now(monitor: &Monitor) -> Result<bool, QmpError> {
+    Ok(!may_fail(monitor) && is_live(monitor).await? && !Migration::read(monitor).await?.is_over())
+}
+
 async fn is_live(monitor: &Monitor) -> Result<bool, QmpError> {
     let states = monitor.execute("query-migrate-capabilities", json!({})).await?;
     let states = states.as_array().map(Vec::as_slice).unwrap_or_default();
