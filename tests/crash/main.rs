@@ -9,7 +9,7 @@
 //! A picture is what the store says and what the files hold; the check compares both, asks the
 //! guests what they have flushed, and then takes the power away and asks again.
 //! `CRASH_ONLY=<part of a shape's name>` runs some; `CRASH_AT=n,kind[;m,kind]` runs one schedule
-//! and prints what happened.
+//! and prints what happened. `CRASH_FULL=1` pairs every fault with every other.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod check;

@@ -32,6 +32,21 @@ const SECOND: [(Fault, Fault); 7] = [
     (Fault::Refuse, Fault::Refuse),
 ];
 
+/// What ends an operation that failed and is still open.
+#[derive(Debug, Clone, Copy)]
+enum Then {
+    Restart,
+    Call,
+}
+
+/// What may follow a fault: all that is in [`SECOND`], or with `CRASH_FULL` everything.
+fn seconds(first: Fault) -> Vec<Fault> {
+    if std::env::var_os("CRASH_FULL").is_some() {
+        return KINDS.to_vec();
+    }
+    SECOND.iter().filter(|(f, _)| *f == first).map(|(_, s)| *s).collect()
+}
+
 struct Run {
     verdict: Result<(), String>,
     trace: Vec<String>,
@@ -66,12 +81,15 @@ impl Shape {
         (Expected { call: self.call, before, after }, from, count)
     }
 
-    fn run(&self, expected: &Expected, schedule: &Schedule) -> Run {
+    fn run(&self, expected: &Expected, schedule: &Schedule, then: Then) -> Run {
         let machine = self.machine();
         for (n, fault) in schedule {
             machine.fuse.also(*n, *fault);
         }
-        let end = machine.call(self.call);
+        let end = match then {
+            Then::Restart => machine.call(self.call),
+            Then::Call => machine.call_twice(self.call),
+        };
         let verdict = machine.settle().and_then(|_| check(&machine, expected, schedule));
         let mut trace = machine.fuse.trace();
         trace.push(format!("the call: {end:?}"));
@@ -86,21 +104,26 @@ pub fn explore(name: &str, shape: Shape) {
     }
     let (expected, from, to) = shape.expected();
     let mut report = Report { name, from, runs: 0, failures: BTreeMap::new() };
-    report.add(&Vec::new(), &shape.run(&expected, &Vec::new()));
+    report.add(&Vec::new(), &shape.run(&expected, &Vec::new(), Then::Restart));
     if let Ok(at) = std::env::var("CRASH_AT") {
         let schedule = parse(&at, from);
-        let run = shape.run(&expected, &schedule);
+        let then = if std::env::var_os("CRASH_CALL").is_some() { Then::Call } else { Then::Restart };
+        let run = shape.run(&expected, &schedule, then);
         panic!("{:?}\n{}", run.verdict, run.trace.join("\n"));
     }
     for kind in KINDS {
         for n in from..to {
             let first = vec![(n, kind)];
-            let run = shape.run(&expected, &first);
+            let run = shape.run(&expected, &first, Then::Restart);
             report.add(&first, &run);
-            for (_, second) in SECOND.iter().filter(|(f, _)| *f == kind) {
+            if !kind.ends_daemon() {
+                report.add(&first, &shape.run(&expected, &first, Then::Call));
+            }
+            for second in seconds(kind) {
                 for m in n + 1..run.count {
-                    let schedule = vec![(n, kind), (m, *second)];
-                    let run = shape.run(&expected, &schedule);
+                    let schedule = vec![(n, kind), (m, second)];
+                    let then = if second == Fault::Refuse && m % 2 == 0 { Then::Call } else { Then::Restart };
+                    let run = shape.run(&expected, &schedule, then);
                     if run.struck {
                         report.add(&schedule, &run);
                     }
