@@ -69,12 +69,12 @@ impl SimHost {
     /// Before every smallest part of an effect: time passes, and the fuse may strike. Never
     /// returns once the daemon is dead.
     async fn point(&self, what: &str) -> Result<()> {
-        let before = self.world().guests.len();
         match self.strike(what) {
             Ok(()) => {
-                if self.world().guests.len() < before && !self.fuse.is_unseen() {
-                    // Whoever listens for events does so now.
-                    tokio::task::yield_now().await;
+                if self.fuse.lets_others_act() {
+                    for _ in 0..16 {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Ok(())
             }
@@ -107,6 +107,7 @@ impl SimHost {
                     }
                     Ok(())
                 }
+                Fault::Interrupt => Ok(()),
                 Fault::Refuse => Err(Some(Error::failed(format_args!("simulated: {what} was refused")))),
             },
         }

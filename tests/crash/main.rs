@@ -1,6 +1,6 @@
 //! The exhaustive crash test: every operation, cut at every smallest part of every effect, and
 //! again at every part of what follows. Each schedule must end exactly in the world before the
-//! operation or in the world after it.
+//! operation or in the world after it. The same with a Destroy that comes into it anywhere.
 //!
 //! ```text
 //!   set up ─► picture ─► operation, faults at n (and m) ─► new daemons until one is idle ─► check
@@ -77,4 +77,7 @@ shapes! {
     delete_children
     delete_children_only_running
     delete_metadata_only
+    transient_create
+    transient_create_memory
+    transient_delete
 }

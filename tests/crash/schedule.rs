@@ -10,6 +10,7 @@ use virsnap::host::sim::Fault;
 pub struct Shape {
     pub disks: usize,
     pub live_memory: bool,
+    pub transient: bool,
     pub set_up: Vec<Call>,
     pub call: Call,
     /// The operations that the call consists of, if several.
@@ -32,11 +33,15 @@ const SECOND: [(Fault, Fault); 7] = [
     (Fault::Refuse, Fault::Refuse),
 ];
 
-/// What ends an operation that failed and is still open.
+/// What comes after the call, or into it.
 #[derive(Debug, Clone, Copy)]
 enum Then {
+    /// If an operation is still open, a restart ends it.
     Restart,
+    /// If an operation is still open, the next call ends it.
     Call,
+    /// A Destroy comes into it.
+    Destroy,
 }
 
 /// What may follow a fault: all that is in [`SECOND`], or with `CRASH_FULL` everything.
@@ -56,7 +61,7 @@ struct Run {
 
 impl Shape {
     fn machine(&self) -> Machine {
-        Machine::set_up(self.disks, self.live_memory, &self.set_up)
+        Machine::set_up(self.disks, self.live_memory, self.transient, &self.set_up)
     }
 
     fn expected(&self) -> (Expected, usize, usize) {
@@ -89,6 +94,7 @@ impl Shape {
         let end = match then {
             Then::Restart => machine.call(self.call),
             Then::Call => machine.call_twice(self.call),
+            Then::Destroy => machine.call_and_destroy(self.call),
         };
         let verdict = machine.settle().and_then(|_| check(&machine, expected, schedule));
         let mut trace = machine.fuse.trace();
@@ -107,7 +113,12 @@ pub fn explore(name: &str, shape: Shape) {
     report.add(&Vec::new(), &shape.run(&expected, &Vec::new(), Then::Restart));
     if let Ok(at) = std::env::var("CRASH_AT") {
         let schedule = parse(&at, from);
-        let then = if std::env::var_os("CRASH_CALL").is_some() { Then::Call } else { Then::Restart };
+        let interrupted = schedule.iter().any(|(_, f)| *f == Fault::Interrupt);
+        let then = match std::env::var_os("CRASH_CALL") {
+            _ if interrupted => Then::Destroy,
+            Some(_) => Then::Call,
+            None => Then::Restart,
+        };
         let run = shape.run(&expected, &schedule, then);
         panic!("{:?}\n{}", run.verdict, run.trace.join("\n"));
     }
@@ -131,11 +142,21 @@ pub fn explore(name: &str, shape: Shape) {
             }
         }
     }
+    for n in from..to {
+        let mut schedule = vec![(n, Fault::Interrupt)];
+        let run = shape.run(&expected, &schedule, Then::Destroy);
+        report.add(&schedule, &run);
+        for m in n + 1..run.count {
+            schedule.truncate(1);
+            schedule.push((m, Fault::Crash));
+            report.add(&schedule, &shape.run(&expected, &schedule, Then::Destroy));
+        }
+    }
     report.finish();
 }
 
 fn parse(text: &str, from: usize) -> Schedule {
-    let kind = |name: &str| KINDS.into_iter().find(|k| format!("{k:?}") == name).expect("a kind of fault");
+    let kind = |name: &str| KINDS.into_iter().chain([Fault::Interrupt]).find(|k| format!("{k:?}") == name).expect("a kind of fault");
     let one = |part: &str| part.split_once(',').map(|(n, k)| (from + n.parse::<usize>().unwrap(), kind(k)));
     text.split(';').filter_map(one).collect()
 }
