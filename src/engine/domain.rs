@@ -91,8 +91,10 @@ impl Domain {
     }
 
     /// The job slot, if it is free.
-    pub(super) fn try_slot(&self) -> Option<Slot> {
-        Arc::clone(&self.slot).try_lock_owned().ok().map(|guard| Slot { _guard: guard })
+    pub(super) fn try_slot(&self, what: &str) -> Option<Slot> {
+        let guard = Arc::clone(&self.slot).try_lock_owned().ok()?;
+        what.clone_into(&mut held(&self.holder));
+        Some(Slot { _guard: guard })
     }
 
     pub(super) fn note_destroy(&self) {

@@ -55,7 +55,7 @@ impl Inner {
         self.mark_off(domain, why);
         self.emit(domain.id, EventKind::Lifecycle(what));
         // A transient domain goes with its hypervisor, but not under the feet of an operation.
-        if let Some(slot) = domain.try_slot() {
+        if let Some(slot) = domain.try_slot("forgetting a transient domain") {
             self.reap_transient(domain);
             drop(slot);
         }

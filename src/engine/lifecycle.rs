@@ -153,7 +153,7 @@ impl Service {
             self.inner.emit(id, EventKind::Lifecycle(Lifecycle::ShutdownHost));
             self.inner.emit(id, EventKind::Lifecycle(Lifecycle::StoppedDestroyed));
         }
-        if let Some(slot) = domain.try_slot() {
+        if let Some(slot) = domain.try_slot("forgetting a transient domain") {
             self.inner.reap_transient(&domain);
             drop(slot);
         }

@@ -31,7 +31,7 @@ impl Inner {
             }
             match self.find(row.plan.domain) {
                 Some(domain) => {
-                    if let Some(slot) = domain.try_slot() {
+                    if let Some(slot) = domain.try_slot("recovery of an interrupted operation") {
                         out.push(Recovery { domain, slot, rows: vec![row] });
                     }
                 }

@@ -92,7 +92,7 @@ impl Service {
             tokio::spawn(async move { inner.recover(recovery).await });
         }
         for domain in inner.all() {
-            if let Some(slot) = domain.try_slot() {
+            if let Some(slot) = domain.try_slot("forgetting a transient domain") {
                 inner.reap_transient(&domain);
                 drop(slot);
             }

@@ -70,8 +70,7 @@ impl Child {
             })?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let mut nothing = |_: &[u8]| ();
-        let (out, err, status) =
-            tokio::join!(capture(stdout, &mut watch), capture(stderr, &mut nothing), child.wait());
+        let (out, err, status) = tokio::join!(capture(stdout, &mut watch), capture(stderr, &mut nothing), child.wait());
         let status = status.map_err(|e| Error::system("unable to wait for process", &e))?;
         if status.success() {
             return Ok(out);

@@ -145,7 +145,12 @@ impl<F: ReadAt + ?Sized> Reader<'_, F> {
     }
 }
 
-fn backing_at(file: &(impl ReadAt + ?Sized), offset: u64, length: u64, image: &Utf8Path) -> io::Result<Option<Utf8PathBuf>> {
+fn backing_at(
+    file: &(impl ReadAt + ?Sized),
+    offset: u64,
+    length: u64,
+    image: &Utf8Path,
+) -> io::Result<Option<Utf8PathBuf>> {
     if offset == 0 || length == 0 {
         return Ok(None);
     }

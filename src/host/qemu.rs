@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   define:  text ─ hardware (strict) ─ addresses ─▶ text
-//!   start:   text ─ hardware ─ disks (chains) ─ argv ─▶ launch ─▶ RunningQemu, registered
+//!   start:   text ─ hardware ─ chains ─ argv ─▶ launch ─▶ RunningQemu, registered
 //!   after:   events (QMP) ─▶ HostEvent;   steps ─ Registry ─▶ QMP
 //! ```
 //!
@@ -15,6 +15,8 @@ mod capabilities;
 mod chains;
 mod cpu;
 mod define;
+#[cfg(test)]
+mod definition_tests;
 mod devices;
 mod disks;
 mod events;
@@ -78,7 +80,7 @@ impl QemuHost {
         Self { config, emulators, registry: Arc::default(), events }
     }
 
-    fn running(&self, instance: Instance) -> Result<Arc<RunningQemu>> {
+    fn must_run(&self, instance: Instance) -> Result<Arc<RunningQemu>> {
         self.registry.running(instance).ok_or_else(|| Error::invalid("domain is not running"))
     }
 
@@ -90,7 +92,7 @@ impl QemuHost {
 
     /// A command without arguments that may stop or resume the CPUs.
     async fn command(&self, instance: Instance, command: &str) -> Result<()> {
-        let qemu = self.running(instance)?;
+        let qemu = self.must_run(instance)?;
         let own = qemu.own_pause();
         qemu.monitor.execute(command, json!({})).await?;
         drop(own);
@@ -148,8 +150,8 @@ impl Host for QemuHost {
         define::check(xml, &self.emulators)
     }
 
-    async fn start(&self, start: &Start, _report: &dyn Report) -> Result<Runtime> {
-        self.launch(start).await
+    async fn start(&self, start: &Start, report: &dyn Report) -> Result<Runtime> {
+        self.launch(start, report).await
     }
 
     async fn attach(&self, domain: DomainId, instance: Instance, _xml: &str) -> Result<Option<(RunState, Runtime)>> {

@@ -66,6 +66,8 @@ pub fn complete(path: &Utf8Path) -> Result<()> {
     if magic != *PARTIAL {
         return Err(Error::failed("image magic is incorrect"));
     }
+    // Gives back what was set aside beyond the end.
+    file.metadata().and_then(|m| file.set_len(m.len())).map_err(fail)?;
     file.sync_all().map_err(fail)?;
     file.write_all_at(COMPLETE, 0).map_err(fail)?;
     file.sync_all().map_err(fail)

@@ -222,7 +222,8 @@ mod tests {
         let error = unlink_if_unused(&base).await.unwrap_err().to_string();
         assert!(error.ends_with(&format!("file '{base}' is the backing file of '{top}'")), "{error}");
 
-        let mut sleeper = std::process::Command::new("sleep").arg("60").stdin(File::open(&top).unwrap()).spawn().unwrap();
+        let mut sleeper =
+            std::process::Command::new("sleep").arg("60").stdin(File::open(&top).unwrap()).spawn().unwrap();
         let error = unlink_if_unused(&top).await.unwrap_err().to_string();
         assert!(error.ends_with(&format!("is in use by process {} (sleep)", sleeper.id())), "{error}");
         sleeper.kill().unwrap();

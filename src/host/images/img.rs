@@ -97,9 +97,8 @@ pub async fn create_tag(image: &Image, name: &str) -> Result<()> {
 /// take another tag whose ID is this one's name.
 pub async fn apply_tag(image: &Image, name: &str) -> Result<()> {
     let tag = find_tag(image, name).await?;
-    let tag = tag.ok_or_else(|| {
-        Error::invalid(format!("image '{}' has no internal snapshot named '{name}'", image.path))
-    })?;
+    let tag =
+        tag.ok_or_else(|| Error::invalid(format!("image '{}' has no internal snapshot named '{name}'", image.path)))?;
     snapshot(image, "-a", &tag.id).await
 }
 
@@ -111,18 +110,16 @@ pub async fn remove_tag(image: &Image, name: &str) -> Result<()> {
     snapshot(image, "-d", name).await
 }
 
-fn no_progress(_: StepProgress) {}
-
 /// Run a call with `-p` and tell what it prints: `    (12.34/100%)\r`.
-async fn run_long(child: Child, total: u64, tell: &(dyn Fn(StepProgress) + Sync)) -> Result<()> {
+async fn run_long(child: Child, total: u64, report: Option<&dyn Report>) -> Result<()> {
     let watch = |piece: &[u8]| {
         let text = String::from_utf8_lossy(piece);
         let percent = text.rsplit('(').find_map(|t| t.split_once('/')?.0.trim().parse::<f64>().ok());
-        if let Some(percent) = percent.filter(|p| (0.0..=100.0).contains(p)) {
+        if let (Some(report), Some(percent)) = (report, percent.filter(|p| (0.0..=100.0).contains(p))) {
             // Percent of bytes: precise enough for a bar.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
             let done = (total as f64 * percent / 100.0) as u64;
-            tell(StepProgress { done, total });
+            report.progress(StepProgress { done, total });
         }
     };
     child.run_watched(watch).await.map(drop)
@@ -139,7 +136,7 @@ pub async fn commit(top: &Image, base: &Image, report: Option<&dyn Report>) -> R
         return Err(Error::internal(format!("image '{}' takes '{}' for another format", top.path, base.path)));
     }
     let child = qemu_img().args(["commit", "-p", "-d", "-f"]).arg(&top.format).arg(&top.path);
-    run_long(child, above.virtual_size, &|p| report.map_or_else(|| no_progress(p), |r| r.progress(p))).await?;
+    run_long(child, above.virtual_size, report).await?;
     files::sync(&base.path).await
 }
 
@@ -156,7 +153,7 @@ pub async fn rebase(image: &Image, onto: Option<&Image>, report: Option<&dyn Rep
         None => child.args(["-b", ""]),
     };
     let child = child.arg(&image.path);
-    run_long(child, now.virtual_size, &|p| report.map_or_else(|| no_progress(p), |r| r.progress(p))).await?;
+    run_long(child, now.virtual_size, report).await?;
     files::sync(&image.path).await
 }
 
@@ -240,7 +237,13 @@ mod tests {
         assert_eq!(h.image.virtual_size, 1024, "whole sectors");
         assert!(is_empty(&image).await.unwrap());
         let fine = b.path("fine");
-        qemu_img().args(["create", "-q", "-f", "qcow2", "-o", "cluster_size=4k,extended_l2=off"]).arg(&fine).arg("8M").run().await.unwrap();
+        qemu_img()
+            .args(["create", "-q", "-f", "qcow2", "-o", "cluster_size=4k,extended_l2=off"])
+            .arg(&fine)
+            .arg("8M")
+            .run()
+            .await
+            .unwrap();
         b.overlay("on-fine", "fine").await;
         assert_eq!(header(&b.path("on-fine"), "qcow2").unwrap().cluster_size, Some(4096));
         create_tag(&image, "x").await.unwrap();

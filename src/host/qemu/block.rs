@@ -44,14 +44,14 @@ struct Edge {
 
 /// One reading of the graph.
 #[derive(Debug, Default)]
-pub struct Graph {
+pub(super) struct Graph {
     nodes: HashMap<u64, Node>,
     edges: Vec<Edge>,
 }
 
 impl Graph {
     /// Ask for it.
-    pub async fn read(monitor: &Monitor) -> Result<Self, QmpError> {
+    pub(super) async fn read(monitor: &Monitor) -> Result<Self, QmpError> {
         let named = monitor.execute("query-named-block-nodes", json!({ "flat": true })).await?;
         let graph = monitor.execute("x-debug-query-block-graph", json!({})).await?;
         Ok(Self::parse(&named, &graph))
@@ -128,8 +128,10 @@ impl Graph {
     fn holders(&self, path: &Utf8Path) -> Vec<u64> {
         let tops = |matches: &dyn Fn(&Utf8Path) -> bool| -> Vec<u64> {
             let over_file = |id: u64| {
-                // A protocol node below a format node is not the holder, the format node is.
-                self.parents(id).any(|e| matches!(e.parent, Parent::Node(_)) && e.role == "file")
+                // A protocol node below a format node is not the holder, the format node is. Some
+                // filters call what is below them their file, too.
+                let is_format = |e: &Edge| matches!(e.parent, Parent::Node(p) if !self.is_filter(p));
+                self.parents(id).any(|e| e.role == "file" && is_format(e))
             };
             let mut ids: Vec<u64> = self.nodes.keys().copied().collect();
             ids.sort_unstable();
@@ -142,28 +144,28 @@ impl Graph {
 
     /// Whether any node holds the image.
     #[must_use]
-    pub fn is_open(&self, path: &Utf8Path) -> bool {
+    pub(super) fn is_open(&self, path: &Utf8Path) -> bool {
         !self.holders(path).is_empty()
     }
     /// The node that holds the image as a device's active layer.
     #[must_use]
-    pub fn active(&self, path: &Utf8Path) -> Option<&str> {
+    pub(super) fn active(&self, path: &Utf8Path) -> Option<&str> {
         self.holders(path).into_iter().find(|id| self.device_above(*id).is_some()).and_then(|id| self.name(id))
     }
     /// Whether that node is a device's active layer.
     #[must_use]
-    pub fn is_active(&self, node: &str) -> bool {
+    pub(super) fn is_active(&self, node: &str) -> bool {
         self.id(node).is_some_and(|id| self.device_above(id).is_some())
     }
     /// Whether the node exists.
     #[must_use]
-    pub fn has(&self, node: &str) -> bool {
+    pub(super) fn has(&self, node: &str) -> bool {
         self.id(node).is_some()
     }
     /// The node of `upper` and the node of `lower` below it, however deep, in one chain; and
     /// whether `lower` is directly below.
     #[must_use]
-    pub fn chain(&self, upper: &Utf8Path, lower: &Utf8Path) -> Option<Pair<'_>> {
+    pub(super) fn chain(&self, upper: &Utf8Path, lower: &Utf8Path) -> Option<Pair<'_>> {
         self.holders(upper).into_iter().find_map(|top| {
             let mut at = top;
             let mut adjacent = true;
@@ -179,7 +181,7 @@ impl Graph {
     }
     /// The active node of the chain that `node` is in.
     #[must_use]
-    pub fn root_above(&self, node: &str) -> Option<&str> {
+    pub(super) fn root_above(&self, node: &str) -> Option<&str> {
         let mut at = self.id(node)?;
         while self.device_above(at).is_none() {
             at = self.parents(at).find_map(|e| match e.parent {
@@ -189,39 +191,49 @@ impl Graph {
         }
         self.name(at)
     }
+    /// The files of everything that lies on the image, directly or not.
+    #[must_use]
+    pub(super) fn above(&self, path: &Utf8Path) -> Vec<&Utf8Path> {
+        let mut ids = self.holders(path);
+        let mut paths = Vec::new();
+        while let Some(id) = ids.pop() {
+            for edge in self.parents(id) {
+                if let Parent::Node(parent) = edge.parent {
+                    ids.push(parent);
+                    paths.extend(self.path_of(parent).filter(|_| !self.is_filter(parent)));
+                }
+            }
+        }
+        paths
+    }
     /// The format nodes of the image.
-    pub fn nodes_of(&self, path: &Utf8Path) -> impl Iterator<Item = &str> {
+    pub(super) fn nodes_of(&self, path: &Utf8Path) -> impl Iterator<Item = &str> {
         self.holders(path).into_iter().filter_map(|id| self.name(id))
     }
     /// The device above the image, however deep the image is.
     #[must_use]
-    pub fn device_of(&self, path: &Utf8Path) -> Option<&str> {
+    pub(super) fn device_of(&self, path: &Utf8Path) -> Option<&str> {
         let mut roots = self.holders(path).into_iter().filter_map(|id| self.root_above(self.name(id)?));
         roots.find_map(|root| self.device_above(self.id(root)?))
-    }
-    /// The names of the devices' active format nodes, and their files.
-    pub fn actives(&self) -> impl Iterator<Item = (&str, &Utf8Path)> {
-        let ids = self.nodes.keys().copied().filter(|id| !self.is_filter(*id) && self.device_above(*id).is_some());
-        ids.filter_map(|id| Some((self.name(id)?, self.path_of(id)?)))
     }
 }
 
 /// Two nodes of one chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pair<'a> {
+pub(super) struct Pair<'a> {
     /// The one above.
-    pub upper: &'a str,
+    pub(super) upper: &'a str,
     /// The one below.
-    pub lower: &'a str,
+    pub(super) lower: &'a str,
     /// Whether there is nothing between them.
-    pub adjacent: bool,
+    pub(super) adjacent: bool,
     /// The device that has `upper` as its active layer.
-    pub device: Option<&'a str>,
+    pub(super) device: Option<&'a str>,
 }
 
 /// Remove the nodes of an image that nothing uses any more, so that its file is closed. Nodes
 /// that were opened as somebody's backing file go by themselves; ours have to be told to.
-pub async fn drop_unused(monitor: &Monitor, path: &Utf8Path) -> Result<(), QmpError> {
+pub(super) async fn drop_unused(monitor: &Monitor, path: &Utf8Path) -> Result<(), QmpError> {
     // Once for the format nodes, once for the protocol nodes below them.
     for _ in 0..2 {
         let graph = Graph::read(monitor).await?;
@@ -283,7 +295,7 @@ mod tests {
         assert_eq!(g.active("/i/base".into()), None, "a job's backend is no device");
         assert!(g.is_open("/i/base".into()) && !g.is_open("/i/other".into()));
         assert_eq!(g.root_above("base"), Some("top"));
-        assert_eq!(g.actives().collect::<Vec<_>>(), [("top", Utf8Path::new("/i/top"))]);
+        assert_eq!(g.above("/i/base".into()), [Utf8Path::new("/i/top")]);
     }
 
     #[test]

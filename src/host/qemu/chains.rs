@@ -93,46 +93,48 @@ pub(crate) fn node_name(target: &str, n: usize) -> String {
     format!("virsnap-{target}-{n}")
 }
 
-/// Options of every node of a disk: what becomes of the guest's writes.
-pub(crate) fn shared_options(disk: &Disk) -> Map<String, Value> {
+/// Options of a disk's nodes: what becomes of the guest's writes.
+pub(crate) fn options(disk: &Disk) -> Map<String, Value> {
     let mut options = Map::new();
     if let Some(cache) = disk.cache {
         options.insert("cache".to_owned(), json!({ "direct": cache.direct, "no-flush": cache.no_flush }));
     }
-    if let Some(discard) = disk.discard {
-        options.insert("discard".to_owned(), json!(discard));
-    }
-    if let Some(zeroes) = disk.detect_zeroes {
-        options.insert("detect-zeroes".to_owned(), json!(zeroes));
+    for (key, value) in [("aio", disk.aio), ("discard", disk.discard), ("detect-zeroes", disk.detect_zeroes)] {
+        if let Some(value) = value {
+            options.insert(key.to_owned(), json!(value));
+        }
     }
     options
 }
 
-/// Options of the protocol nodes of a disk.
-pub(crate) fn protocol_options(disk: &Disk) -> Map<String, Value> {
-    let mut options = Map::new();
-    if let Some(cache) = disk.cache {
-        options.insert("cache".to_owned(), json!({ "direct": cache.direct, "no-flush": cache.no_flush }));
-    }
+/// Those of them that a format node takes.
+pub(crate) fn format_options(options: &Map<String, Value>) -> Map<String, Value> {
+    let mut options = options.clone();
+    options.remove("aio");
+    options
+}
+
+/// Those that a protocol node takes, with what all have.
+pub(crate) fn file_options(options: &Map<String, Value>) -> Map<String, Value> {
+    let mut options = options.clone();
+    options.remove("detect-zeroes");
+    // What an image gives up is given back, whatever its guest may do.
+    options.insert("discard".to_owned(), json!("unmap"));
     // Layers are opened read-only and for writing as jobs need it.
     options.insert("auto-read-only".to_owned(), json!(true));
-    options.insert("discard".to_owned(), json!("unmap"));
-    if let Some(aio) = disk.aio {
-        options.insert("aio".to_owned(), json!(aio));
-    }
     options
 }
 
 /// The arguments of `-blockdev` for a disk, lowest layer first.
 pub(crate) fn nodes(disk: &Disk, layers: &[Layer]) -> Vec<Value> {
-    let mut nodes = Vec::new();
+    let (mut nodes, options) = (Vec::new(), options(disk));
     for (n, layer) in layers.iter().enumerate().rev() {
         let name = node_name(&disk.target, n);
-        let mut file = protocol_options(disk);
+        let mut file = file_options(&options);
         file.insert("driver".to_owned(), json!(if layer.block { "host_device" } else { "file" }));
         file.insert("filename".to_owned(), json!(layer.image.path));
         file.insert("node-name".to_owned(), json!(format!("{name}-file")));
-        let mut format = shared_options(disk);
+        let mut format = format_options(&options);
         format.insert("driver".to_owned(), json!(layer.image.format));
         format.insert("node-name".to_owned(), json!(name));
         format.insert("read-only".to_owned(), json!(n > 0 || disk.read_only));

@@ -3,7 +3,7 @@
 //! Must not know: memory, jobs.
 
 use super::block::{self, Graph};
-use super::process::RunningQemu;
+use super::process::{RunningDisk, RunningQemu};
 use super::qmp::QmpError;
 use crate::error::Error;
 use crate::host::{CommitError, Probe};
@@ -25,18 +25,24 @@ fn file_driver(image: &Image) -> &'static str {
 /// switch puts the old image below.
 pub(super) async fn add(qemu: &RunningQemu, disks: &[SwitchDisk]) -> Result<(), QmpError> {
     for disk in disks {
-        let options = qemu.disk(&disk.target).map(|d| d.options.clone()).unwrap_or_default();
-        let node = |more: Value| {
-            let mut node: Map<String, Value> = options.clone();
+        let known = qemu.disk(&disk.target);
+        let node = |options: Option<Map<String, Value>>, more: Value| {
+            let mut node = options.unwrap_or_default();
             node.extend(more.as_object().cloned().unwrap_or_default());
             Value::Object(node)
         };
-        let file = node(json!({
-            "driver": file_driver(&disk.overlay), "node-name": file_node(disk), "filename": disk.overlay.path,
-        }));
-        let format = node(json!({
-            "driver": disk.overlay.format, "node-name": disk.node, "file": file_node(disk), "backing": null,
-        }));
+        let file = node(
+            known.map(RunningDisk::file_options),
+            json!({
+                "driver": file_driver(&disk.overlay), "node-name": file_node(disk), "filename": disk.overlay.path,
+            }),
+        );
+        let format = node(
+            known.map(RunningDisk::format_options),
+            json!({
+                "driver": disk.overlay.format, "node-name": disk.node, "file": file_node(disk), "backing": null,
+            }),
+        );
         for node in [file, format] {
             qemu.monitor.execute("blockdev-add", node).await?;
         }

@@ -9,6 +9,7 @@
 //! Must not know: who listens.
 
 use super::instance::{Info, InstanceDir};
+use super::pidfd::Process;
 use super::process::{Registry, RunningQemu};
 use super::qmp::QmpEvent;
 use crate::host::{HostEvent, HostEventKind};
@@ -21,6 +22,7 @@ use tokio::sync::{broadcast, mpsc};
 /// One task per QEMU, which ends with it.
 pub(super) struct Watch {
     pub(super) qemu: Arc<RunningQemu>,
+    pub(super) process: Arc<Process>,
     pub(super) info: Info,
     pub(super) dir: InstanceDir,
     pub(super) registry: Arc<Registry>,
@@ -61,7 +63,7 @@ impl Watch {
             }
         }
         self.drain(&mut qmp, &mut seen).await;
-        self.qemu.process.exited().await;
+        self.process.exited().await;
         self.registry.remove(self.qemu.instance);
         let ours = self.qemu.own.killing.load(Ordering::SeqCst);
         if !ours {

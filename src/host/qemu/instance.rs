@@ -122,14 +122,22 @@ impl InstanceDir {
         fs::write(&temporary, text).map_err(failed)?;
         fs::rename(&temporary, self.path.join("info.json")).map_err(failed)
     }
-    pub(crate) fn read(&self) -> Option<Info> {
-        serde_json::from_slice(&fs::read(self.path.join("info.json")).ok()?).ok()
+    /// What was written; `None` if nothing was. What cannot be read is an error: a guest may run
+    /// that another version of the daemon has written down.
+    pub(crate) fn read(&self) -> Result<Option<Info>> {
+        let path = self.path.join("info.json");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::system(format!("cannot read '{path}'"), &e)),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|e| Error::internal(format!("cannot read '{path}': {e}")))
     }
     /// The process that runs in it; also one that was started but not yet written down.
     pub(crate) fn process(&self) -> Option<Process> {
         match self.read() {
-            Some(info) => Process::reopen(info.pid, info.start_time),
-            None => Process::in_directory(&self.path),
+            Ok(Some(info)) => Process::reopen(info.pid, info.start_time),
+            Ok(None) | Err(_) => Process::in_directory(&self.path),
         }
     }
 }

@@ -21,25 +21,25 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// A job-id: of the operation, so that the same step finds its job again.
 #[must_use]
-pub fn id(op: OpId, what: &str) -> String {
+pub(super) fn id(op: OpId, what: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' };
     format!("virsnap-{op}-{}", what.chars().map(safe).collect::<String>())
 }
 
 /// A job of a running QEMU.
 #[derive(Debug, Clone, Copy)]
-pub struct Job<'a> {
+pub(super) struct Job<'a> {
     /// Where it runs.
-    pub monitor: &'a Monitor,
+    pub(super) monitor: &'a Monitor,
     /// Its id.
-    pub id: &'a str,
+    pub(super) id: &'a str,
     /// Its kind, as in error messages.
-    pub kind: &'a str,
+    pub(super) kind: &'a str,
 }
 
 /// What a job can be waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
+pub(super) enum Until {
     /// Both sides are the same: `job-complete` is possible.
     Ready,
     /// All done but the graph: `job-finalize` is possible.
@@ -50,14 +50,14 @@ pub enum Until {
 
 impl Job<'_> {
     /// What `query-jobs` says of it.
-    pub async fn state(&self) -> Result<Option<State>, QmpError> {
+    pub(super) async fn state(&self) -> Result<Option<State>, QmpError> {
         let jobs = self.monitor.execute("query-jobs", json!({})).await?;
         let job = jobs.as_array().and_then(|jobs| jobs.iter().find(|j| j["id"] == self.id));
         Ok(job.map(State::read))
     }
 
     /// Forget a job that is over, whatever its verdict; `false` if it still runs.
-    pub async fn clear(&self) -> Result<bool, QmpError> {
+    pub(super) async fn clear(&self) -> Result<bool, QmpError> {
         let Some(state) = self.state().await? else { return Ok(true) };
         if state.status != "concluded" {
             return Ok(false);
@@ -67,7 +67,7 @@ impl Job<'_> {
     }
 
     /// Wait. A job that failed is dismissed, and its words are the error.
-    pub async fn wait(&self, until: Until, report: &dyn Report) -> Result<()> {
+    pub(super) async fn wait(&self, until: Until, report: &dyn Report) -> Result<()> {
         let mut events = self.monitor.subscribe();
         loop {
             let Some(state) = self.state().await? else {
@@ -114,13 +114,13 @@ async fn next_change(events: &mut tokio::sync::broadcast::Receiver<super::qmp::Q
 
 /// A job as `query-jobs` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
+pub(super) struct State {
     /// `running`, `ready`, `concluded`, ….
-    pub status: String,
+    pub(super) status: String,
     /// Why it failed.
-    pub error: Option<String>,
+    pub(super) error: Option<String>,
     /// How far it is.
-    pub progress: StepProgress,
+    pub(super) progress: StepProgress,
 }
 
 impl State {

@@ -18,10 +18,9 @@ use super::process::{OwnCommands, RunningDisk, RunningQemu};
 use super::qmp::{Monitor, QmpError};
 use super::{QemuHost, addresses, load};
 use crate::error::{Error, Result};
-use crate::host::images;
+use crate::host::{Report, images};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
 use crate::model::ids::{DiskTarget, DomainId, Instance};
-use crate::plan::facts::Facts;
 use crate::plan::steps::{MemorySource, Start};
 use crate::xml::element::Document;
 use crate::xml::scan::Limits;
@@ -47,7 +46,6 @@ const HASTE: Duration = Duration::from_millis(300);
 /// A definition read for a start.
 struct Machine {
     hardware: Hardware,
-    facts: Facts,
     chains: Chains,
 }
 
@@ -58,7 +56,7 @@ impl Machine {
             hardware.disks.iter().filter_map(|d| Some(d.image.as_ref()?.path.clone())).collect();
         let facts = images::look(&paths).await?;
         let chains = chains::chains(&hardware.disks, &facts)?;
-        Ok(Self { hardware, facts, chains })
+        Ok(Self { hardware, chains })
     }
 
     fn info(&self, start: &Start, process: &Process) -> Info {
@@ -74,8 +72,7 @@ impl Machine {
                 .map(|d| RunningDisk {
                     target: DiskTarget(d.target.clone()),
                     device: d.alias(),
-                    options: chains::shared_options(d),
-                    protocol: chains::protocol_options(d),
+                    options: chains::options(d),
                 })
                 .collect(),
             ttys: hw.chardevs.iter().filter(|c| c.has_tty()).map(|c| c.chardev()).collect(),
@@ -96,20 +93,26 @@ pub(crate) fn read(xml: &str) -> Result<Hardware> {
 }
 
 impl QemuHost {
-    pub(super) async fn launch(&self, start: &Start) -> Result<Runtime> {
+    pub(super) async fn launch(&self, start: &Start, report: &dyn Report) -> Result<Runtime> {
         let machine = Machine::of(&start.xml).await?;
         // It exists only if an earlier attempt was cut short; it never ran.
         self.end(start.instance, HASTE).await?;
         let dir = InstanceDir::of(&self.config.runtime_dir, start.domain, start.instance);
         dir.create()?;
-        let launched = self.launch_in(&dir, start, &machine).await;
+        let launched = self.launch_in(&dir, start, &machine, report).await;
         if launched.is_err() {
             self.end(start.instance, Duration::ZERO).await?;
         }
         launched
     }
 
-    async fn launch_in(&self, dir: &InstanceDir, start: &Start, machine: &Machine) -> Result<Runtime> {
+    async fn launch_in(
+        &self,
+        dir: &InstanceDir,
+        start: &Start,
+        machine: &Machine,
+        report: &dyn Report,
+    ) -> Result<Runtime> {
         let name = machine.hardware.name.clone();
         let process = Arc::new(self.spawn(dir, start, &machine.hardware, &machine.chains)?);
         let info = machine.info(start, &process);
@@ -123,22 +126,22 @@ impl QemuHost {
             }
             Err(error) => return Err(error.into()),
         };
-        let (qemu, pauses_ended) = running(&info, dir, process, monitor);
-        self.registry.insert(qemu.clone());
-        let loaded = load::load(&qemu, &start.memory, &machine.hardware, &machine.facts).await;
+        let (qemu, pauses_ended) = running(&info, dir, monitor);
+        self.registry.insert(qemu.clone(), process.clone());
+        let loaded = load::load(&qemu, &start.memory, &machine.hardware, report).await;
         let runtime = match loaded {
             Ok(()) => runtime(&qemu.monitor, &info).await,
             Err(error) => Err(error),
         };
         match runtime {
             Err(_) if qemu.monitor.is_gone() => {
-                qemu.process.exits_within(Duration::from_secs(5)).await;
+                process.exits_within(Duration::from_secs(5)).await;
                 let log = dir.log_tail();
                 Err(Error::internal(format!("QEMU unexpectedly closed the monitor (vm='{name}'): {log}")))
             }
             Ok(runtime) => {
                 tracing::info!(domain = %name, pid = runtime.pid, "started QEMU");
-                self.watch(qemu, info, dir.clone(), pauses_ended);
+                self.watch(qemu, process, info, dir.clone(), pauses_ended);
                 Ok(runtime)
             }
             error => error,
@@ -182,19 +185,26 @@ impl QemuHost {
         Ok(process)
     }
 
-    fn watch(&self, qemu: Arc<RunningQemu>, info: Info, dir: InstanceDir, pauses_ended: mpsc::UnboundedReceiver<()>) {
+    fn watch(
+        &self,
+        qemu: Arc<RunningQemu>,
+        process: Arc<Process>,
+        info: Info,
+        dir: InstanceDir,
+        pauses_ended: mpsc::UnboundedReceiver<()>,
+    ) {
         let (registry, events) = (self.registry.clone(), self.events.clone());
-        Watch { qemu, info, dir, registry, events, pauses_ended }.start();
+        Watch { qemu, process, info, dir, registry, events, pauses_ended }.start();
     }
 
     pub(super) async fn find(&self, domain: DomainId, instance: Instance) -> Result<Option<(RunState, Runtime)>> {
         let dir = InstanceDir::of(&self.config.runtime_dir, domain, instance);
         if let Some(qemu) = self.registry.running(instance)
-            && let Some(info) = dir.read()
+            && let Some(info) = dir.read()?
         {
             return Ok(Some((run_state(&qemu.monitor).await?, runtime(&qemu.monitor, &info).await?)));
         }
-        let (Some(info), Some(process)) = (dir.read(), dir.process()) else {
+        let (Some(info), Some(process)) = (dir.read()?, dir.process()) else {
             // Gone; or started so shortly before the daemon's death that its CPUs never ran.
             self.end(instance, HASTE).await?;
             return Ok(None);
@@ -209,10 +219,10 @@ impl QemuHost {
         };
         match found.await {
             Ok((monitor, state, runtime)) => {
-                let (qemu, pauses_ended) = running(&info, &dir, process, monitor);
-                self.registry.insert(qemu.clone());
+                let (qemu, pauses_ended) = running(&info, &dir, monitor);
+                self.registry.insert(qemu.clone(), process.clone());
                 tracing::info!(domain = %info.name, pid = info.pid, "attached to a running QEMU");
-                self.watch(qemu, info, dir, pauses_ended);
+                self.watch(qemu, process, info, dir, pauses_ended);
                 Ok(Some((state, runtime)))
             }
             Err(_) if process.exits_within(Duration::from_millis(500)).await => {
@@ -227,8 +237,8 @@ impl QemuHost {
     pub(super) async fn end(&self, instance: Instance, patience: Duration) -> Result<()> {
         let dir = InstanceDir::find(&self.config.runtime_dir, instance);
         let qemu = self.registry.running(instance);
-        let process = match (&qemu, &dir) {
-            (Some(qemu), _) => Some(qemu.process.clone()),
+        let process = match (self.registry.process(instance), &dir) {
+            (Some(process), _) => Some(process),
             (None, Some(dir)) => dir.process().map(Arc::new),
             (None, None) => None,
         };
@@ -262,12 +272,7 @@ fn own_scope() -> bool {
         && std::path::Path::new("/run/systemd/system").is_dir()
 }
 
-fn running(
-    info: &Info,
-    dir: &InstanceDir,
-    process: Arc<Process>,
-    monitor: Arc<Monitor>,
-) -> (Arc<RunningQemu>, mpsc::UnboundedReceiver<()>) {
+fn running(info: &Info, dir: &InstanceDir, monitor: Arc<Monitor>) -> (Arc<RunningQemu>, mpsc::UnboundedReceiver<()>) {
     let (ended, pauses_ended) = mpsc::unbounded_channel();
     let qemu = RunningQemu {
         domain: info.domain,
@@ -276,7 +281,6 @@ fn running(
         pid: info.pid,
         dir: dir.path.clone(),
         disks: info.disks.clone(),
-        process,
         own: Arc::new(OwnCommands { pauses: AtomicU32::new(0), killing: AtomicBool::new(false), ended }),
     };
     (Arc::new(qemu), pauses_ended)

@@ -19,36 +19,45 @@ use std::io::{Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-pub use crate::host::save_image::{SaveHeader, read_header};
-
 const LIVE: &str = "background-snapshot";
 /// Capabilities that change what stream a plain `migrate` writes.
 const SPOILERS: [&str; 4] = [LIVE, "mapped-ram", "multifd", "events"];
 /// The name under which QEMU keeps the file until `migrate` takes it.
 const FD_NAME: &str = "virsnap-memory";
 
-/// Whether processes of this user may track memory writes: QEMU needs userfaultfd with kernel
-/// faults, that is root, or the sysctl, or the device (QEMU 8.1+). Each QEMU is still asked, and
-/// one that refuses is saved standing still.
-#[must_use]
-pub fn host_tracks_writes() -> bool {
-    let sysctl = std::fs::read_to_string("/proc/sys/vm/unprivileged_userfaultfd").unwrap_or_default();
-    rustix::process::geteuid().is_root()
-        || sysctl.trim() == "1"
-        || File::options().read(true).write(true).open("/dev/userfaultfd").is_ok()
+/// Whether a live save may end before its end. Before 8.1 QEMU leaves the guest's memory write
+/// protected then, with nobody to lift the protection: guest and monitor hang at their next
+/// write (measured with 7.2.22; "migration: stop tracking ram writes when cancelling background
+/// migration"). `switchover-ack` came with the same release.
+fn may_fail(monitor: &Monitor) -> bool {
+    monitor.schema().has_migration_capability("switchover-ack")
 }
 
-/// Whether this QEMU, with its memory, can save live. Sets the capability and clears it.
-pub async fn can_save_live(monitor: &Monitor) -> Result<bool, QmpError> {
-    let can = set_live(monitor).await?;
-    calm(monitor).await?;
-    Ok(can)
+/// Set aside the room that the whole stream may take, so that it cannot fail for want of space.
+async fn set_aside(monitor: &Monitor, file: &File, start: u64) -> Result<bool, QmpError> {
+    let memory = monitor.execute("query-memory-size-summary", json!({})).await?;
+    let size = |key: &str| memory[key].as_u64().unwrap_or_default();
+    let pages = size("base-memory").saturating_add(size("plugged-memory"));
+    // Page headers, video memory, devices.
+    let stream = pages.saturating_add(pages / 256).saturating_add(128 << 20);
+    let Ok(file) = file.try_clone() else { return Ok(false) };
+    let done = blocking(move || {
+        let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&file, flags, start, stream).map_err(|e| Error::system("fallocate", &e.into()))
+    });
+    Ok(done.await.inspect_err(|error| tracing::info!(%error, "no room for a live save that must not fail")).is_ok())
 }
 
 async fn set_capabilities(monitor: &Monitor, states: &[(&str, bool)]) -> Result<(), QmpError> {
     let states = states.iter().filter(|(name, _)| monitor.schema().has_migration_capability(name));
     let list: Vec<Value> = states.map(|(name, on)| json!({ "capability": name, "state": on })).collect();
     monitor.execute("migrate-set-capabilities", json!({ "capabilities": list })).await.map(drop)
+}
+
+async fn is_live(monitor: &Monitor) -> Result<bool, QmpError> {
+    let states = monitor.execute("query-migrate-capabilities", json!({})).await?;
+    let states = states.as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(states.iter().any(|s| s["capability"] == LIVE && s["state"] == true))
 }
 
 async fn set_live(monitor: &Monitor) -> Result<bool, QmpError> {
@@ -66,7 +75,7 @@ async fn set_live(monitor: &Monitor) -> Result<bool, QmpError> {
 }
 
 /// No capability set and no migration at work: the state in which snapshots can be taken.
-pub async fn calm(monitor: &Monitor) -> Result<(), QmpError> {
+pub(super) async fn calm(monitor: &Monitor) -> Result<(), QmpError> {
     idle(monitor).await?;
     set_capabilities(monitor, &SPOILERS.map(|name| (name, false))).await
 }
@@ -121,7 +130,7 @@ async fn idle(monitor: &Monitor) -> Result<(), QmpError> {
 
 /// A way to save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(super) enum Way {
     /// While the guest runs on; the stream is of the instant when it began.
     Live,
     /// While the guest stands still.
@@ -129,17 +138,24 @@ pub enum Way {
 }
 
 /// Everything that can be made ready while the guest still runs.
-pub async fn prepare(monitor: &Monitor, path: &Utf8Path, header: &str, running: bool, live: bool) -> Result<Way> {
+pub(super) async fn prepare(
+    monitor: &Monitor,
+    path: &Utf8Path,
+    header: &str,
+    running: bool,
+    live: bool,
+) -> Result<Way> {
     calm(monitor).await?;
     let (path, xml) = (path.to_owned(), header.to_owned());
-    let file = blocking(move || {
+    let (file, start) = blocking(move || {
         let fail = |e: std::io::Error| Error::system(format!("unable to write to '{path}'"), &e);
         let mut file = File::options().write(true).open(&path).map_err(fail)?;
         let start = save_image::begin(&file, &xml, running).map_err(fail)?;
         file.seek(SeekFrom::Start(start)).map_err(fail)?;
-        Ok(file)
+        Ok((file, start))
     })
     .await?;
+    let live = live && (may_fail(monitor) || set_aside(monitor, &file, start).await?);
     monitor.send_fd(FD_NAME, file.as_fd()).await?;
     // 0: no limit (measured with 7.2 and 10.0).
     monitor.execute("migrate-set-parameters", json!({ "max-bandwidth": 0 })).await?;
@@ -148,15 +164,18 @@ pub async fn prepare(monitor: &Monitor, path: &Utf8Path, header: &str, running: 
 
 /// Begin to write what [`prepare`] made ready. For [`Way::Live`] it returns as soon as writes
 /// are tracked, so that the guest may go on.
-pub async fn begin(monitor: &Monitor, way: Way) -> Result<()> {
+pub(super) async fn begin(monitor: &Monitor, way: Way) -> Result<()> {
     monitor.execute("migrate", json!({ "uri": format!("fd:{FD_NAME}") })).await?;
+    if way == Way::Still {
+        return Ok(());
+    }
     let mut asked = 0u32;
-    while way == Way::Live {
+    loop {
         let now = Migration::read(monitor).await?;
         match now.status() {
-            "completed" => break,
+            "completed" => return Ok(()),
             // The first page is written after tracking was switched on.
-            "active" if now.pages() > 0 => break,
+            "active" if now.pages() > 0 => return Ok(()),
             _ if now.is_over() => return Err(now.error()),
             _ => asked += 1,
         }
@@ -164,11 +183,10 @@ pub async fn begin(monitor: &Monitor, way: Way) -> Result<()> {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
-    Ok(())
 }
 
 /// Wait until all is written.
-pub async fn finish(monitor: &Monitor, report: &dyn Report) -> Result<()> {
+pub(super) async fn finish(monitor: &Monitor, report: &dyn Report) -> Result<()> {
     let mut nap = Duration::from_millis(1);
     loop {
         let now = Migration::read(monitor).await?;
@@ -190,19 +208,21 @@ pub async fn finish(monitor: &Monitor, report: &dyn Report) -> Result<()> {
 }
 
 /// Declare the file complete and durable.
-pub async fn seal(path: &Utf8Path) -> Result<()> {
+pub(super) async fn seal(path: &Utf8Path) -> Result<()> {
     let path = path.to_owned();
     blocking(move || save_image::complete(&path)).await
 }
 
-/// End a save, in whatever state it is. When this returns, none runs.
-pub async fn cancel(monitor: &Monitor) -> Result<(), QmpError> {
+/// End a save, in whatever state it is; one that must not fail goes on to its end. When this
+/// returns, none runs.
+pub(super) async fn cancel(monitor: &Monitor) -> Result<(), QmpError> {
+    let may_cancel = may_fail(monitor) || !is_live(monitor).await?;
     loop {
         let now = Migration::read(monitor).await?;
         if now.is_over() {
             break;
         }
-        if now.status() != "cancelling" {
+        if may_cancel && now.status() != "cancelling" {
             monitor.execute("migrate_cancel", json!({})).await?;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -216,10 +236,10 @@ pub async fn cancel(monitor: &Monitor) -> Result<(), QmpError> {
 }
 
 /// Load memory from a save image into a QEMU that was started with `-S -incoming defer`.
-pub async fn load_file(monitor: &Monitor, path: &Utf8Path, report: &dyn Report) -> Result<()> {
+pub(super) async fn load_file(monitor: &Monitor, path: &Utf8Path, report: &dyn Report) -> Result<()> {
     let at = path.to_owned();
     let file = blocking(move || {
-        let header = read_header(&at)?;
+        let header = save_image::read_header(&at)?;
         let fail = |e: std::io::Error| Error::system(format!("Failed to open file '{at}'"), &e);
         let mut file = File::open(&at).map_err(fail)?;
         file.seek(SeekFrom::Start(header.data_offset)).map_err(fail)?;
@@ -233,7 +253,7 @@ pub async fn load_file(monitor: &Monitor, path: &Utf8Path, report: &dyn Report) 
 
 /// Load memory and disks from the tag, in every active image that has it. QEMU matches an ID
 /// before a name when it goes back to a disk's tag, so a name that is another tag's ID is refused.
-pub async fn load_tag(monitor: &Monitor, tag: &str, report: &dyn Report) -> Result<()> {
+pub(super) async fn load_tag(monitor: &Monitor, tag: &str, report: &dyn Report) -> Result<()> {
     let named = monitor.execute("query-named-block-nodes", json!({ "flat": true })).await?;
     let graph = super::block::Graph::read(monitor).await?;
     let (mut devices, mut vmstate) = (Vec::new(), None);

@@ -8,12 +8,13 @@ use super::block::{self, Graph};
 use super::cpu;
 use super::job::{self, Job, Until};
 use super::process::RunningQemu;
-use super::qmp::{Monitor, QmpError};
+use super::qmp::Monitor;
 use super::steps::{Guests, alive, block_job};
 use crate::error::{Error, Result};
 use crate::host::Report;
 use crate::host::images::{files, img};
 use crate::model::ids::{DiskTarget, Image, Instance, OpId};
+use camino::Utf8Path;
 use serde_json::json;
 
 /// `virDomainBlockJobType`.
@@ -74,7 +75,7 @@ impl Merge<'_> {
 
     /// An inner layer, or one that no QEMU has open.
     pub(super) async fn down(&self, instance: Option<Instance>) -> Result<()> {
-        let Some(qemu) = alive(self.guests, instance) else { return self.offline().await };
+        let Some(qemu) = alive(self.guests, instance).await else { return self.offline().await };
         let id = self.id();
         let job = Job { monitor: &qemu.monitor, id: &id, kind: "block-commit" };
         if job.clear().await? {
@@ -82,13 +83,20 @@ impl Merge<'_> {
             if !graph.is_open(&self.top.path) {
                 // Merged before, or a chain that is not open here. What is open and has lost its
                 // upper layer was merged.
-                return if graph.is_open(&self.base.path) { Ok(()) } else { self.offline().await };
+                if !graph.is_open(&self.base.path) {
+                    return self.offline().await;
+                }
+                return sync_above(&qemu.monitor, &self.base.path).await;
             }
             let Some(pair) = graph.chain(&self.top.path, &self.base.path) else {
-                return block::drop_unused(&qemu.monitor, &self.top.path).await.map_err(Error::from);
+                sync_above(&qemu.monitor, &self.base.path).await?;
+                return Ok(block::drop_unused(&qemu.monitor, &self.top.path).await?);
             };
             if pair.device.is_some() || !pair.adjacent {
-                return Err(Error::internal(format!("'{}' is not an inner layer on '{}'", self.top.path, self.base.path)));
+                return Err(Error::internal(format!(
+                    "'{}' is not an inner layer on '{}'",
+                    self.top.path, self.base.path
+                )));
             }
             let root = graph.root_above(pair.upper).unwrap_or(pair.upper);
             let arguments = json!({
@@ -98,8 +106,9 @@ impl Merge<'_> {
             cpu::wake(&qemu).await?;
             qemu.monitor.execute("block-commit", arguments).await?;
         }
-        let done = finalize(&job, &[&self.base.path], self.report).await;
+        let done = finalize(&job, &self.base.path, self.report).await;
         self.told(&qemu, COMMIT, done)?;
+        sync_above(&qemu.monitor, &self.base.path).await?;
         block::drop_unused(&qemu.monitor, &self.top.path).await?;
         block_job(self.guests, &qemu, self.target, COMMIT, COMPLETED);
         Ok(())
@@ -113,7 +122,7 @@ impl Merge<'_> {
     /// The active layer: both sides become the same and stay so; the overlay stays the truth.
     /// Without QEMU there is nothing to do before [`Self::pivot`].
     pub(super) async fn active(&self, instance: Instance) -> Result<()> {
-        let Some(qemu) = alive(self.guests, Some(instance)) else { return Ok(()) };
+        let Some(qemu) = alive(self.guests, Some(instance)).await else { return Ok(()) };
         let id = self.id();
         let job = Job { monitor: &qemu.monitor, id: &id, kind: "block-commit" };
         if job.clear().await? {
@@ -142,7 +151,7 @@ impl Merge<'_> {
 
     /// Leave the active layer of a guest that stands still.
     pub(super) async fn pivot(&self, instance: Instance) -> Result<()> {
-        let Some(qemu) = alive(self.guests, Some(instance)) else { return self.offline_active().await };
+        let Some(qemu) = alive(self.guests, Some(instance)).await else { return self.offline_active().await };
         let id = self.id();
         let job = Job { monitor: &qemu.monitor, id: &id, kind: "block-commit" };
         if job.clear().await? {
@@ -180,7 +189,7 @@ pub(super) async fn pull_up(
     onto: Option<&Image>,
     report: &dyn Report,
 ) -> Result<()> {
-    let Some(qemu) = alive(guests, instance) else { return img::rebase(image, onto, Some(report)).await };
+    let Some(qemu) = alive(guests, instance).await else { return img::rebase(image, onto, Some(report)).await };
     let id = job::id(op, "pull");
     let job = Job { monitor: &qemu.monitor, id: &id, kind: "block-stream" };
     let graph = Graph::read(&qemu.monitor).await?;
@@ -190,26 +199,28 @@ pub(super) async fn pull_up(
             return img::rebase(image, onto, Some(report)).await;
         }
         let Some(pair) = graph.chain(&image.path, &from.path) else {
+            files::sync(&image.path).await?;
             return Ok(block::drop_unused(&qemu.monitor, &from.path).await?);
         };
         let mut arguments = json!({
             "job-id": id, "device": pair.upper, "auto-finalize": false, "auto-dismiss": false,
         });
         if let Some(onto) = onto {
-            let lower = graph.chain(&image.path, &onto.path).ok_or_else(|| {
-                Error::internal(format!("'{}' does not lie on '{}'", image.path, onto.path))
-            })?;
+            let lower = graph
+                .chain(&image.path, &onto.path)
+                .ok_or_else(|| Error::internal(format!("'{}' does not lie on '{}'", image.path, onto.path)))?;
             arguments["base-node"] = lower.lower.into();
             arguments["backing-file"] = onto.path.as_str().into();
         }
         cpu::wake(&qemu).await?;
         qemu.monitor.execute("block-stream", arguments).await?;
     }
-    let done = finalize(&job, &[&image.path], report).await;
+    let done = finalize(&job, &image.path, report).await;
     if done.is_err() && !qemu.monitor.is_gone() {
         block_job(guests, &qemu, &target, PULL, FAILED);
     }
     done?;
+    files::sync(&image.path).await?;
     block::drop_unused(&qemu.monitor, &from.path).await?;
     block_job(guests, &qemu, &target, PULL, COMPLETED);
     Ok(())
@@ -223,28 +234,43 @@ fn target_of(qemu: &RunningQemu, graph: &Graph, image: &Image) -> DiskTarget {
 }
 
 /// Wait until the data is there, make QEMU write out its tables, then let it change the chain.
-async fn finalize(job: &Job<'_>, written: &[&camino::Utf8Path], report: &dyn Report) -> Result<()> {
+async fn finalize(job: &Job<'_>, written: &Utf8Path, report: &dyn Report) -> Result<()> {
     let status = job.state().await?.map(|s| s.status).unwrap_or_default();
     // Otherwise finalized before, by another life of this daemon.
     if ["created", "running", "paused", "pending", "ready", "standby", "waiting"].contains(&status.as_str()) {
         job.wait(Until::Pending, report).await?;
         let graph = Graph::read(job.monitor).await?;
-        for path in written {
-            for node in graph.nodes_of(path) {
-                flush(job.monitor, node).await?;
-            }
+        for node in nodes_of(&graph, written)? {
+            flush(job.monitor, node).await?;
         }
         job.monitor.execute("job-finalize", json!({ "id": job.id })).await?;
     }
     job.wait(Until::Concluded, report).await
 }
 
-/// The only flush that QMP has for a single node.
-async fn flush(monitor: &Monitor, node: &str) -> Result<(), QmpError> {
+fn nodes_of<'g>(graph: &'g Graph, path: &Utf8Path) -> Result<Vec<&'g str>> {
+    let nodes: Vec<&str> = graph.nodes_of(path).collect();
+    if nodes.is_empty() {
+        return Err(Error::internal(format!("'{path}' is not open any more")));
+    }
+    Ok(nodes)
+}
+
+/// The only flush that there is for a single node. It says nothing when all is well.
+async fn flush(monitor: &Monitor, node: &str) -> Result<()> {
     let line = format!("qemu-io {node} \"flush\"");
     let said = monitor.execute("human-monitor-command", json!({ "command-line": line })).await?;
-    if said.as_str().is_some_and(|s| !s.trim().is_empty()) {
-        tracing::warn!(node, %said, "flush");
+    match said.as_str().map(str::trim) {
+        None | Some("") => Ok(()),
+        Some(words) => Err(Error::failed(format!("cannot flush '{node}': {words}"))),
+    }
+}
+
+/// What lies on `base` names it now; that must be on the disk before what it named is removed.
+async fn sync_above(monitor: &Monitor, base: &Utf8Path) -> Result<()> {
+    let graph = Graph::read(monitor).await?;
+    for path in graph.above(base) {
+        files::sync(path).await?;
     }
     Ok(())
 }

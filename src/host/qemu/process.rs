@@ -2,14 +2,16 @@
 //!
 //! Must not know: operations and plans.
 
+use super::chains;
 use super::pidfd::Process;
 use super::qmp::Monitor;
 use crate::model::ids::{DiskTarget, DomainId, Instance};
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 /// One disk of a running guest.
@@ -20,11 +22,21 @@ pub struct RunningDisk {
     /// The device's id, as in `-device …,id=`: the last parts of `qdev` in `query-block` name it
     /// (`/machine/peripheral/<device>` or `/machine/peripheral/<device>/virtio-backend`).
     pub device: String,
-    /// Options that every format node of this disk shares (`cache`, `discard`, …): merge them
-    /// into the arguments of `blockdev-add`.
-    pub options: serde_json::Map<String, serde_json::Value>,
-    /// The same for its protocol nodes (`cache`, `aio`, `auto-read-only`, …).
-    pub protocol: serde_json::Map<String, serde_json::Value>,
+    /// What the definition says of its blockdev nodes (`cache`, `discard`, `aio`, …).
+    pub options: Map<String, Value>,
+}
+
+impl RunningDisk {
+    /// What each of its format nodes shares, for the arguments of `blockdev-add`.
+    #[must_use]
+    pub fn format_options(&self) -> Map<String, Value> {
+        chains::format_options(&self.options)
+    }
+    /// The same for its protocol nodes.
+    #[must_use]
+    pub fn file_options(&self) -> Map<String, Value> {
+        chains::file_options(&self.options)
+    }
 }
 
 /// A QEMU that runs.
@@ -42,7 +54,6 @@ pub struct RunningQemu {
     pub dir: Utf8PathBuf,
     /// Its disks that have a medium, in the definition's order.
     pub disks: Vec<RunningDisk>,
-    pub(super) process: Arc<Process>,
     pub(super) own: Arc<OwnCommands>,
 }
 
@@ -86,18 +97,30 @@ impl RunningQemu {
 
 /// Every QEMU that this daemon is connected to.
 #[derive(Debug, Default)]
-pub struct Registry(Mutex<HashMap<Instance, Arc<RunningQemu>>>);
+pub struct Registry(Mutex<HashMap<Instance, Entry>>);
+
+#[derive(Debug, Clone)]
+struct Entry {
+    qemu: Arc<RunningQemu>,
+    process: Arc<Process>,
+}
 
 impl Registry {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Instance, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
     /// The running QEMU of that start; `None` if it is gone.
     #[must_use]
     pub fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&instance).cloned()
+        self.lock().get(&instance).map(|e| e.qemu.clone())
     }
-    pub(super) fn insert(&self, qemu: Arc<RunningQemu>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(qemu.instance, qemu);
+    pub(super) fn process(&self, instance: Instance) -> Option<Arc<Process>> {
+        self.lock().get(&instance).map(|e| e.process.clone())
     }
-    pub(super) fn remove(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&instance)
+    pub(super) fn insert(&self, qemu: Arc<RunningQemu>, process: Arc<Process>) {
+        self.lock().insert(qemu.instance, Entry { qemu, process });
+    }
+    pub(super) fn remove(&self, instance: Instance) {
+        self.lock().remove(&instance);
     }
 }

@@ -376,9 +376,7 @@ mod tests {
                 let request: Value = serde_json::from_str(&line).unwrap();
                 let text = match request["execute"].as_str().unwrap() {
                     "qmp_capabilities" => json!({ "id": request["id"], "return": {} }).to_string(),
-                    "query-commands" => {
-                        json!({ "id": request["id"], "return": [{ "name": "stop" }] }).to_string()
-                    }
+                    "query-commands" => json!({ "id": request["id"], "return": [{ "name": "stop" }] }).to_string(),
                     "query-migrate-capabilities" => {
                         json!({ "id": request["id"], "return": [{ "capability": "xbzrle", "state": false }] })
                             .to_string()
@@ -413,15 +411,10 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_call_leaves_the_next_answer_in_place() {
         let dir = tempfile::tempdir().unwrap();
-        let path = fake(&dir, |r| {
-            Some(json!({ "id": r["id"], "return": r["execute"] }).to_string())
-        });
+        let path = fake(&dir, |r| Some(json!({ "id": r["id"], "return": r["execute"] }).to_string()));
         let monitor = connect(&path).await;
         for _ in 0..50 {
-            drop(futures_util::future::select(
-                Box::pin(monitor.execute("first", json!({}))),
-                std::future::ready(()),
-            ));
+            drop(futures_util::future::select(Box::pin(monitor.execute("first", json!({}))), std::future::ready(())));
             let _ = tokio::time::timeout(Duration::ZERO, monitor.execute("first", json!({}))).await;
             assert_eq!(monitor.execute("second", json!({})).await.unwrap(), "second");
         }
@@ -430,9 +423,7 @@ mod tests {
     #[tokio::test]
     async fn a_closed_connection_wakes_every_waiter() {
         let dir = tempfile::tempdir().unwrap();
-        let path = fake(&dir, |r| {
-            (r["execute"] != "quit").then(|| json!({ "event": "STOP" }).to_string())
-        });
+        let path = fake(&dir, |r| (r["execute"] != "quit").then(|| json!({ "event": "STOP" }).to_string()));
         let monitor = connect(&path).await;
         let mut events = monitor.subscribe();
         let (a, b, c) = tokio::join!(

@@ -1,5 +1,8 @@
 //! The domain half against a real QEMU: the guest is a boot sector that halts.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::instance::InstanceDir;
 use super::{QemuConfig, QemuHost};
 use crate::host::{Host, HostEvent, HostEventKind, Report, StepProgress, save_image};
 use crate::model::domain::{DomainState, Runtime};
@@ -83,13 +86,13 @@ impl Rig {
     }
 
     async fn status(&self, instance: Instance) -> String {
-        let qemu = self.host.running(instance).unwrap();
+        let qemu = self.host.must_run(instance).unwrap();
         let status = qemu.monitor.execute("query-status", json!({})).await.unwrap();
         status["status"].as_str().unwrap().to_owned()
     }
 
     async fn qmp(&self, instance: Instance, command: &str, arguments: Value) -> Value {
-        self.host.running(instance).unwrap().monitor.execute(command, arguments).await.unwrap()
+        self.host.must_run(instance).unwrap().monitor.execute(command, arguments).await.unwrap()
     }
 
     async fn event(&mut self) -> HostEventKind {
@@ -107,8 +110,8 @@ impl Drop for Rig {
         // Whatever a failed test left running.
         let Ok(domains) = self.dir.join("run").read_dir_utf8() else { return };
         for instance in domains.flatten().filter_map(|d| d.path().read_dir_utf8().ok()).flatten().flatten() {
-            if let Some(process) = (super::instance::InstanceDir { path: instance.path().to_owned() }).read() {
-                let _ = Command::new("kill").args(["-9", &process.pid.to_string()]).status();
+            if let Ok(Some(info)) = (InstanceDir { path: instance.path().to_owned() }).read() {
+                let _ = Command::new("kill").args(["-9", &info.pid.to_string()]).status();
             }
         }
     }
@@ -283,7 +286,7 @@ async fn memory_comes_back_from_a_file_and_from_a_tag() {
     let file = std::fs::File::options().create_new(true).write(true).read(true).open(&path).unwrap();
     let offset = save_image::begin(&file, &xml, true).unwrap();
     std::io::Seek::seek(&mut &file, std::io::SeekFrom::Start(offset)).unwrap();
-    rig.host.running(instance).unwrap().monitor.send_fd("out", file.as_fd()).await.unwrap();
+    rig.host.must_run(instance).unwrap().monitor.send_fd("out", file.as_fd()).await.unwrap();
     rig.qmp(instance, "migrate", json!({ "uri": "fd:out" })).await;
     while rig.qmp(instance, "query-migrate", json!({})).await["status"] != "completed" {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -312,7 +315,7 @@ async fn memory_comes_back_from_a_file_and_from_a_tag() {
     rig.host.kill(start.instance, true).await.unwrap();
     let start = rig.start(xml, MemorySource::Tag("2".into()));
     let error = rig.host.start(&start, &Quiet).await.unwrap_err().to_string();
-    assert_eq!(error, "operation failed: no disk has the memory of the internal snapshot '2'");
+    assert_eq!(error, "Requested operation is not valid: no image has an internal snapshot '2' with memory");
     // A stream cut short.
     let whole = std::fs::metadata(&path).unwrap().len();
     file.set_len(offset + (whole - offset) / 2).unwrap();

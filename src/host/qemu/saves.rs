@@ -91,7 +91,7 @@ pub(super) async fn await_live(qemu: &RunningQemu, path: &Utf8Path, report: &dyn
 /// End the save first: if it completed after the merge, memory and disks would disagree. Then
 /// bring every overlay back down, and let the guest run.
 pub(super) async fn undo_live(guests: &dyn Guests, op: OpId, instance: Instance, disks: &[SwitchDisk]) -> Result<()> {
-    let Some(qemu) = alive(guests, Some(instance)) else { return undo_offline(disks).await };
+    let Some(qemu) = alive(guests, Some(instance)).await else { return undo_offline(disks).await };
     memory::cancel(&qemu.monitor).await?;
     let graph = Graph::read(&qemu.monitor).await?;
     let attached = disks.iter().filter(|d| graph.active(&d.overlay.path).is_some());

@@ -22,10 +22,11 @@ use crate::model::ids::{DiskTarget, Instance, OpId};
 use crate::plan::steps::{Prepare, Settle, SwitchDisk};
 use async_trait::async_trait;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What steps need of the host around them.
 #[async_trait]
-pub trait Guests: Send + Sync {
+pub(super) trait Guests: Send + Sync {
     /// The QEMU of that start, if it runs.
     fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>>;
     /// Tell what happened.
@@ -34,13 +35,28 @@ pub trait Guests: Send + Sync {
     async fn kill(&self, instance: Instance, graceful: bool) -> Result<()>;
 }
 
-/// The QEMU of that start, if it runs and listens.
-pub(super) fn alive(guests: &dyn Guests, instance: Option<Instance>) -> Option<Arc<RunningQemu>> {
-    instance.and_then(|i| guests.running(i)).filter(|q| !q.monitor.is_gone())
+/// How long a QEMU that has closed its monitor may take to end.
+const DYING: Duration = Duration::from_secs(10);
+
+/// The QEMU of that start, if it runs and listens. One that is about to end is waited for: it
+/// still has its images locked.
+pub(super) async fn alive(guests: &dyn Guests, instance: Option<Instance>) -> Option<Arc<RunningQemu>> {
+    let instance = instance?;
+    let begun = Instant::now();
+    loop {
+        let qemu = guests.running(instance)?;
+        if !qemu.monitor.is_gone() {
+            return Some(qemu);
+        }
+        if begun.elapsed() > DYING {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
-fn must_live(guests: &dyn Guests, instance: Instance) -> Result<Arc<RunningQemu>> {
-    alive(guests, Some(instance)).ok_or_else(|| QmpError::Gone.into())
+async fn must_live(guests: &dyn Guests, instance: Instance) -> Result<Arc<RunningQemu>> {
+    alive(guests, Some(instance)).await.ok_or_else(|| QmpError::Gone.into())
 }
 
 /// A block job's news, with libvirt's numbers.
@@ -57,27 +73,32 @@ impl Report for Unwatched {
 }
 
 /// Do a prepare step.
-pub async fn prepare(guests: &dyn Guests, op: OpId, step: &Prepare, report: &dyn Report) -> Result<Option<Note>> {
+pub(super) async fn prepare(
+    guests: &dyn Guests,
+    op: OpId,
+    step: &Prepare,
+    report: &dyn Report,
+) -> Result<Option<Note>> {
     match step {
         Prepare::Reserve { path, existing } => return files::reserve(path, *existing).await.map(Some),
         Prepare::Format { image, backing } => img::format_overlay(image, backing).await?,
         Prepare::Sync { path } => files::sync(path).await?,
-        Prepare::AddNodes { instance, disks } => disks::add(&*must_live(guests, *instance)?, disks).await?,
+        Prepare::AddNodes { instance, disks } => disks::add(&*must_live(guests, *instance).await?, disks).await?,
         Prepare::Freeze { .. } => {
             return Err(Error::unsupported("freezing the guest's file systems (QUIESCE) is not supported yet"));
         }
-        Prepare::Pause { instance } => cpu::stop(&*must_live(guests, *instance)?).await?,
+        Prepare::Pause { instance } => cpu::stop(&*must_live(guests, *instance).await?).await?,
         Prepare::SaveMemory { instance, path, header, was_running } => {
-            saves::still(&*must_live(guests, *instance)?, path, header, *was_running, report).await?;
+            saves::still(&*must_live(guests, *instance).await?, path, header, *was_running, report).await?;
         }
         Prepare::LiveSave { instance, path, header, disks } => {
-            saves::live(&*must_live(guests, *instance)?, path, header, disks, report).await?;
+            saves::live(&*must_live(guests, *instance).await?, path, header, disks, report).await?;
         }
         Prepare::AwaitSave { instance, path } => {
-            saves::await_live(&*must_live(guests, *instance)?, path, report).await?;
+            saves::await_live(&*must_live(guests, *instance).await?, path, report).await?;
         }
         Prepare::SaveTag { instance, tag, vmstate, images } => {
-            tags::save(&*must_live(guests, *instance)?, op, tag, vmstate, images, report).await?;
+            tags::save(&*must_live(guests, *instance).await?, op, tag, vmstate, images, report).await?;
         }
         Prepare::CreateTag { image, tag } => img::create_tag(image, tag).await?,
     }
@@ -85,23 +106,21 @@ pub async fn prepare(guests: &dyn Guests, op: OpId, step: &Prepare, report: &dyn
 }
 
 /// Undo it, also if it never ran or ran half, and also a second time.
-pub async fn undo(guests: &dyn Guests, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()> {
+pub(super) async fn undo(guests: &dyn Guests, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()> {
     match step {
         Prepare::Reserve { path, existing } => files::unreserve(path, *existing, note).await,
         Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::Freeze { .. } | Prepare::AwaitSave { .. } => Ok(()),
-        Prepare::AddNodes { instance, disks } => match alive(guests, Some(*instance)) {
+        Prepare::AddNodes { instance, disks } => match alive(guests, Some(*instance)).await {
             Some(qemu) => unless_gone(disks::remove(&qemu, disks).await),
             None => Ok(()),
         },
         Prepare::Pause { instance } => resume(guests, *instance).await,
-        Prepare::SaveMemory { instance, .. } => match alive(guests, Some(*instance)) {
+        Prepare::SaveMemory { instance, .. } => match alive(guests, Some(*instance)).await {
             Some(qemu) => unless_gone(saves::cancel(&qemu).await),
             None => Ok(()),
         },
         Prepare::LiveSave { instance, disks, .. } => saves::undo_live(guests, op, *instance, disks).await,
-        Prepare::SaveTag { instance, tag, images, .. } => {
-            tags::undo_save(guests, op, *instance, images, tag).await
-        }
+        Prepare::SaveTag { instance, tag, images, .. } => tags::undo_save(guests, op, *instance, images, tag).await,
         Prepare::CreateTag { image, tag } => img::remove_tag(image, tag).await,
     }
 }
@@ -115,33 +134,33 @@ fn unless_gone(done: Result<(), QmpError>) -> Result<()> {
 }
 
 async fn resume(guests: &dyn Guests, instance: Instance) -> Result<()> {
-    match alive(guests, Some(instance)) {
+    match alive(guests, Some(instance)).await {
         Some(qemu) => unless_gone(cpu::resume(&qemu).await),
         None => Ok(()),
     }
 }
 
 /// Switch the disks of a running guest, all or none.
-pub async fn switch(guests: &dyn Guests, instance: Instance, disks: &[SwitchDisk]) -> Result<(), CommitError> {
+pub(super) async fn switch(guests: &dyn Guests, instance: Instance, disks: &[SwitchDisk]) -> Result<(), CommitError> {
     // A QEMU that was gone before has switched nothing.
-    let qemu = must_live(guests, instance).map_err(CommitError::Refused)?;
+    let qemu = must_live(guests, instance).await.map_err(CommitError::Refused)?;
     disks::switch(&qemu, disks).await
 }
 
 /// Whether they are switched.
-pub async fn probe(guests: &dyn Guests, instance: Instance, disks: &[SwitchDisk]) -> Result<Probe> {
-    match alive(guests, Some(instance)) {
+pub(super) async fn probe(guests: &dyn Guests, instance: Instance, disks: &[SwitchDisk]) -> Result<Probe> {
+    match alive(guests, Some(instance)).await {
         Some(qemu) => disks::probe(&qemu, disks).await,
         None => Ok(Probe::Unknown),
     }
 }
 
 /// Do a settle step, also if it ran before or ran half.
-pub async fn settle(guests: &dyn Guests, op: OpId, step: &Settle, report: &dyn Report) -> Result<()> {
+pub(super) async fn settle(guests: &dyn Guests, op: OpId, step: &Settle, report: &dyn Report) -> Result<()> {
     match step {
         Settle::Publish(_) | Settle::Start(_) => Err(Error::internal("not a step of the images")),
         Settle::Resume { instance, .. } => resume(guests, *instance).await,
-        Settle::Pause { instance } => match alive(guests, Some(*instance)) {
+        Settle::Pause { instance } => match alive(guests, Some(*instance)).await {
             Some(qemu) => unless_gone(cpu::stop(&qemu).await),
             None => Ok(()),
         },

@@ -10,7 +10,7 @@ use super::steps::{Guests, Unwatched, alive};
 use super::{cpu, memory};
 use crate::error::{Error, Result};
 use crate::host::Report;
-use crate::host::images::img;
+use crate::host::images::{files, img};
 use crate::model::ids::{Image, Instance, OpId};
 use serde_json::json;
 
@@ -38,7 +38,11 @@ pub(super) async fn save(
     let vmstate = active(&graph, vmstate)?;
     let arguments = json!({ "job-id": id, "tag": tag, "vmstate": vmstate, "devices": devices });
     qemu.monitor.execute("snapshot-save", arguments).await?;
-    job.wait(Until::Concluded, report).await
+    job.wait(Until::Concluded, report).await?;
+    for image in images {
+        files::sync(&image.path).await?;
+    }
+    Ok(())
 }
 
 /// Remove our tag from every image: none, all or some may have it.
@@ -49,7 +53,7 @@ pub(super) async fn undo_save(
     images: &[Image],
     tag: &str,
 ) -> Result<()> {
-    if let Some(qemu) = alive(guests, Some(instance)) {
+    if let Some(qemu) = alive(guests, Some(instance)).await {
         // A save that still runs has to end first; how is no matter.
         let id = job::id(op, "save");
         let job = Job { monitor: &qemu.monitor, id: &id, kind: "snapshot-save" };
@@ -78,7 +82,7 @@ pub(super) async fn remove(
             tagged.push(image);
         }
     }
-    let Some(qemu) = alive(guests, instance) else {
+    let Some(qemu) = alive(guests, instance).await else {
         for image in tagged {
             img::remove_tag(image, tag).await?;
         }
