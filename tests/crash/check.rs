@@ -100,7 +100,13 @@ fn difference(a: &Words, b: &Words) -> String {
     format!("inactive definition {:?} and not {:?}", b.inactive_xml, a.inactive_xml)
 }
 
-fn check_guest(now: &Picture, world: &World, place: &Picture, expected: &Expected, faults: &[(usize, Fault)]) -> Verdict {
+fn check_guest(
+    now: &Picture,
+    world: &World,
+    place: &Picture,
+    expected: &Expected,
+    faults: &[(usize, Fault)],
+) -> Verdict {
     ensure(world.guests.len() < 2, || "two guests".to_owned())?;
     let refused = faults.iter().any(|(_, f)| *f == Fault::Refuse);
     let revert = matches!(expected.call, Call::Revert(..));
@@ -195,7 +201,9 @@ fn one_instant(name: &SnapshotName, content: &Content, world: &World, expected: 
 fn same(disks: &BTreeMap<String, Blocks>, then: &Disks, name: &SnapshotName) -> Verdict {
     for (target, held) in disks {
         let there = then.get(&target.as_str().into());
-        ensure(there == Some(held), || format!("{name} is not of one instant: {target} holds {held:?} and not {there:?}"))?;
+        ensure(there == Some(held), || {
+            format!("{name} is not of one instant: {target} holds {held:?} and not {there:?}")
+        })?;
     }
     Ok(())
 }

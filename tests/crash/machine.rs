@@ -175,7 +175,6 @@ impl Machine {
         }
         Err("recovery does not come to an end".to_owned())
     }
-
 }
 
 tokio::task_local! {

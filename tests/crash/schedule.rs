@@ -156,7 +156,9 @@ pub fn explore(name: &str, shape: Shape) {
 }
 
 fn parse(text: &str, from: usize) -> Schedule {
-    let kind = |name: &str| KINDS.into_iter().chain([Fault::Interrupt]).find(|k| format!("{k:?}") == name).expect("a kind of fault");
+    let kind = |name: &str| {
+        KINDS.into_iter().chain([Fault::Interrupt]).find(|k| format!("{k:?}") == name).expect("a kind of fault")
+    };
     let one = |part: &str| part.split_once(',').map(|(n, k)| (from + n.parse::<usize>().unwrap(), kind(k)));
     text.split(';').filter_map(one).collect()
 }
