@@ -28,7 +28,7 @@ use crate::model::tree::Tree;
 use crate::xml::domain::{self, Device, DiskView, DomainView};
 use crate::xml::edit;
 use crate::xml::snapshot::{Form, SnapshotDoc};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 /// The longest snapshot name in bytes: qcow2's tags and file names end there.
 pub const MAX_NAME: usize = 247;
@@ -437,7 +437,10 @@ fn check_disks(
         match disk.location {
             Some(Location::Internal) => check_internal(request.active(), disk_only, disk, own)?,
             Some(Location::External) => check_external(request, disk, own, view, facts)?,
-            _ => {}
+            _ => continue,
+        }
+        if let Some(source) = &own.source {
+            check_chain(&disk.name, source, facts)?;
         }
     }
     Ok(())
@@ -517,10 +520,19 @@ fn check_external(
     if view.disks.iter().any(|d| d.source.as_ref() == Some(&path)) {
         return Err(Refusal::TargetInUse { disk: name(), path });
     }
-    if let Some(source) = &own.source {
-        if matches!(facts.kind(source), FileKind::Missing) {
-            return Err(Refusal::SourceMissing { disk: name(), path: source.clone() });
+    Ok(())
+}
+
+/// Every image of the disk's chain is there: no overlay is put on a broken one.
+fn check_chain(disk: &str, top: &Utf8Path, facts: &Facts) -> Result<(), Refusal> {
+    let mut seen = Vec::new();
+    let mut at = Some(top.to_owned());
+    while let Some(path) = at.filter(|p| !seen.contains(p)) {
+        if *facts.kind(&path) == FileKind::Missing {
+            return Err(Refusal::SourceMissing { disk: disk.to_owned(), path });
         }
+        at = facts.header(&path).and_then(|h| h.backing.clone());
+        seen.push(path);
     }
     Ok(())
 }

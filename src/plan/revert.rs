@@ -239,8 +239,10 @@ fn fresh_overlays(
     for disk in view.disks.iter().filter(|d| d.has_source && !d.readonly) {
         let excluded = target.disks.iter().any(|d| d.name == disk.target && d.location == Some(Location::No));
         let (Some(base), false) = (disk.image(), excluded) else { continue };
-        if !matches!(facts.kind(&base.path), FileKind::File(_)) {
-            return Err(Refusal::NameNeedsFile(disk.target.clone()));
+        match facts.kind(&base.path) {
+            FileKind::File(_) => {}
+            FileKind::Missing => return Err(Refusal::SourceMissing { disk: disk.target.clone(), path: base.path }),
+            _ => return Err(Refusal::NameNeedsFile(disk.target.clone())),
         }
         let taken = |p: &Utf8PathBuf| *facts.kind(p) != FileKind::Missing || out.iter().any(|f| f.overlay.path == *p);
         let path = (0..NAME_TRIES)

@@ -2,7 +2,8 @@
 //! did before.
 
 use crate::harness::client::{Failure, flag};
-use crate::harness::{Daemon, Guest, Kind, Refused, Spec, State, image};
+use crate::harness::events::event;
+use crate::harness::{Daemon, Events, Guest, Kind, Refused, Spec, State, image};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -228,7 +229,7 @@ async fn a_missing_image_is_found_before_anything_is_done() {
     std::fs::rename(&frozen, &hidden).unwrap();
     let counter = guest.last().memory;
     let before = (guest.domain.names().await, guest.state().await);
-    guest.domain.snapshot("one").await.unwrap().revert(0).await.refused("counter-1.qcow2");
+    guest.domain.snapshot("one").await.unwrap().revert(0).await.refused("vdb");
     assert_eq!((guest.domain.names().await, guest.state().await), before);
     guest.wait_beyond(counter + 2).await;
     guest.domain.destroy().await.unwrap();
@@ -312,7 +313,7 @@ async fn without_a_qemu_nothing_starts_and_the_error_names_it() {
     let mut spec = Spec::disks(1);
     spec.emulator = "/nonexistent/qemu-system-x86_64".into();
     let directory = daemon.images().to_owned();
-    image::create(&crate::harness::guest::disk_path(&spec, &directory, 0), "qcow2", 0);
+    image::create(&crate::harness::guest::disk_path(&spec, &directory, 0), &spec);
     let xml = crate::harness::guest::xml(&spec, &directory);
     // It may be said at define or at start, as libvirt's versions differ; it is said.
     match daemon.client.define(&xml).await {
@@ -366,12 +367,37 @@ async fn an_internal_snapshot_on_a_full_disk_leaves_no_tag() {
     let daemon = Daemon::start().await;
     let small = daemon.images().join("small");
     let Some(_mount) = Tmpfs::mount(&small, "24m") else { return };
-    let spec = Spec { memory_mib: 128, paint: 100, directory: Some(small.clone()), ..Spec::disks(2) };
+    // The failed save keeps the space it took inside the image (QEMU), so the guest needs its own beforehand.
+    let spec = Spec {
+        memory_mib: 128,
+        paint: 100,
+        directory: Some(small.clone()),
+        preallocation: "full",
+        ..Spec::disks(2)
+    };
     let guest = Guest::define(&daemon, spec).await.running().await;
     let before = Before::of(&guest).await;
     guest.create("x", Kind::Internal).await.refused("snapshot-save");
     before.assert_unchanged(&guest).await;
     guest.assert_clean_but_leaks().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_whose_disk_is_full_waits_for_room() {
+    let daemon = Daemon::start().await;
+    let small = daemon.images().join("small");
+    let Some(_mount) = Tmpfs::mount(&small, "8m") else { return };
+    let events = Events::listen(&daemon.client).await;
+    let spec = Spec { directory: Some(small.clone()), ..Spec::disks(1) };
+    let guest = Guest::define(&daemon, spec).await.running().await;
+    let ballast = small.join("ballast");
+    let _ = std::fs::write(&ballast, vec![1u8; 16 << 20]);
+    events.wait(event::SUSPENDED_IOERROR).await;
+    assert_eq!(guest.domain.state().await.unwrap(), (3, 5), "paused, I/O error");
+    std::fs::remove_file(&ballast).unwrap();
+    guest.domain.resume().await.unwrap();
+    guest.counts().await;
+    guest.assert_clean().await;
 }
 
 /// A small disk. Only root can mount one.

@@ -30,7 +30,16 @@ async fn recover(daemon: &mut Daemon, guest: &Guest, state: State) {
 
 /// Recovery goes on behind the API, under the domain's job slot: a change that changes nothing waits for it.
 async fn settled(guest: &Guest) {
-    guest.domain.set_autostart(false).await.unwrap();
+    eventually("recovery ends", || async {
+        match guest.domain.set_autostart(false).await {
+            Ok(()) => Some(()),
+            Err(failure) => {
+                assert!(failure.text.contains("(held by recovery)"), "{failure}");
+                None
+            }
+        }
+    })
+    .await;
 }
 
 async fn interrupted_creates(kind: Kind, state: State, disks: usize) {

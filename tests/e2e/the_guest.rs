@@ -16,7 +16,7 @@ async fn its_disks_hold_what_its_memory_counted() {
         command.args(["-accel", "tcg", "-M", "pc", "-m", "32", "-nodefaults", "-display", "none"]);
         command.arg("-serial").arg(format!("file:{}", port.display()));
         for disk in &disks {
-            image::create(disk, "qcow2", 0);
+            image::create(disk, &crate::harness::Spec::disks(2));
             command.arg("-drive").arg(format!("file={},if=virtio,format=qcow2", disk.display()));
         }
         let mut qemu = command.spawn().unwrap();

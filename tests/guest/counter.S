@@ -3,6 +3,7 @@
 #
 #   every BIOS tick (18.2 Hz):
 #     read the stamp of each disk  ->  print "M=mmmmmmmm D0=dddddddd D1=dddddddd"
+#     write here and there in the painted memory, if there is any
 #     M += 1                           (M lives in RAM only)
 #     write M to each disk             (a history slot, then the stamp)
 #
@@ -125,6 +126,7 @@ loop:   movw    $COM1 + 5, %dx          # a key?
         movb    $' ', %al
         call    print_char
         call    print_stamps
+        call    touch
         incl    memory
         call    stamp
         jmp     loop
@@ -267,7 +269,7 @@ paint:  movl    paint_mib, %ecx
         orb     $1, %al
         movl    %eax, %cr0
         movw    $8, %bx
-        movw    %bx, %fs
+        movw    %bx, %fs                # its limit outlives the way back to real mode
         andb    $0xfe, %al
         movl    %eax, %cr0
         sti
@@ -289,6 +291,27 @@ paint:  movl    paint_mib, %ecx
         call    print
 2:      ret
 
+# 64 writes all over the painted memory, so that a save of it has something to track.
+touch:  movl    paint_mib, %ecx
+        decl    %ecx
+        jle     2f
+        shll    $20, %ecx
+        movw    $64, %bp
+1:      movl    seed, %eax
+        imull   $1664525, %eax, %eax
+        addl    $1013904223, %eax
+        movl    %eax, seed
+        xorl    %edx, %edx
+        divl    %ecx
+        andb    $0xfc, %dl
+        addl    $0x100000, %edx
+        addr32 incl %fs:(%edx)
+        decw    %bp
+        jnz     1b
+2:      ret
+
+        .balign 8
+seed:   .long   1
         .balign 8
 gdt:    .quad   0
         .quad   0x00cf92000000ffff      # data, 4 GiB

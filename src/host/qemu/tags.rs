@@ -20,6 +20,29 @@ fn active<'g>(graph: &'g Graph, image: &Image) -> Result<&'g str> {
     })
 }
 
+/// What a save that runs out of space wrote stays allocated in the image (measured with 7.2), and the guest's own next
+/// write then fails: so the room for all memory that is in use is asked for before.
+fn check_room(qemu: &RunningQemu, vmstate: &Image) -> Result<()> {
+    let directory = vmstate.path.parent().filter(|_| vmstate.path.is_file());
+    let (Some(directory), Some(resident)) = (directory, resident_bytes(qemu.pid)) else { return Ok(()) };
+    let free = rustix::fs::statvfs(directory.as_std_path()).map(|s| s.f_bavail.saturating_mul(s.f_frsize));
+    match free {
+        Ok(free) if free < resident => Err(Error::failed(format!(
+            "snapshot-save job failed: No space left on device: the guest has {} MiB of memory in use, '{directory}' has {} MiB free",
+            resident >> 20,
+            free >> 20
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What the process has in memory, in bytes.
+fn resident_bytes(pid: u32) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * u64::try_from(rustix::param::page_size()).unwrap_or(4096))
+}
+
 /// Save memory and disks of a guest that stands still into tags.
 pub(super) async fn save(
     qemu: &RunningQemu,
@@ -29,6 +52,7 @@ pub(super) async fn save(
     images: &[Image],
     report: &dyn Report,
 ) -> Result<()> {
+    check_room(qemu, vmstate)?;
     cpu::wake(qemu).await?;
     memory::calm(&qemu.monitor).await?;
     let graph = Graph::read(&qemu.monitor).await?;

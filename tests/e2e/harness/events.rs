@@ -13,6 +13,7 @@ pub mod event {
     pub const STARTED_BOOTED: (i32, i32) = (2, 0);
     pub const STARTED_FROM_SNAPSHOT: (i32, i32) = (2, 3);
     pub const SUSPENDED_PAUSED: (i32, i32) = (3, 0);
+    pub const SUSPENDED_IOERROR: (i32, i32) = (3, 2);
     pub const RESUMED_UNPAUSED: (i32, i32) = (4, 0);
     pub const RESUMED_FROM_SNAPSHOT: (i32, i32) = (4, 2);
     pub const STOPPED_SHUTDOWN: (i32, i32) = (5, 0);

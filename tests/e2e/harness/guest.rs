@@ -79,6 +79,8 @@ pub struct Spec {
     pub disks: usize,
     pub format: &'static str,
     pub bus: &'static str,
+    /// qemu-img's word for a new disk.
+    pub preallocation: &'static str,
     pub cache: Option<&'static str>,
     pub memory_mib: u32,
     /// MiB that the guest fills at boot.
@@ -99,6 +101,7 @@ impl Spec {
             disks,
             format: "qcow2",
             bus: "virtio",
+            preallocation: "off",
             cache: None,
             memory_mib: 32,
             paint: 0,
@@ -137,7 +140,7 @@ impl Guest {
     pub async fn define(daemon: &Daemon, spec: Spec) -> Self {
         let directory = spec.directory.clone().unwrap_or_else(|| daemon.images().to_owned());
         for n in 0..spec.disks {
-            image::create(&disk_path(&spec, &directory, n), spec.format, spec.paint);
+            image::create(&disk_path(&spec, &directory, n), &spec);
         }
         let originals = (0..spec.disks).map(|n| disk_path(&spec, &directory, n)).collect();
         let domain = daemon.client.define(&xml(&spec, &directory)).await.unwrap();

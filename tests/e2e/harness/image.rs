@@ -1,5 +1,6 @@
 //! Images, read from outside: what the guest wrote into them, and whether they are sound.
 
+use super::Spec;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -31,8 +32,9 @@ fn qemu_img_ok(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A new disk that boots the counter; `paint`: MiB of memory that the guest fills at boot.
-pub fn create(path: &Path, format: &str, paint: u32) {
+/// A new disk that boots the counter.
+pub fn create(path: &Path, spec: &Spec) {
+    let (format, paint) = (spec.format, spec.paint);
     let raw = path.with_extension("tmp");
     let mut program = GUEST.to_vec();
     program[16..20].copy_from_slice(&paint.to_le_bytes());
@@ -41,7 +43,9 @@ pub fn create(path: &Path, format: &str, paint: u32) {
     if format == "raw" {
         std::fs::rename(&raw, path).unwrap();
     } else {
-        qemu_img_ok(&["convert", "-f", "raw", "-O", format, raw.to_str().unwrap(), path.to_str().unwrap()]);
+        let preallocation = format!("preallocation={}", spec.preallocation);
+        let (from, to) = (raw.to_str().unwrap(), path.to_str().unwrap());
+        qemu_img_ok(&["convert", "-f", "raw", "-O", format, "-o", &preallocation, from, to]);
         std::fs::remove_file(&raw).unwrap();
     }
 }
