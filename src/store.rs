@@ -62,7 +62,13 @@ impl Store {
         Self::build(path, writer, None, None, "test")
     }
 
-    fn build(path: Utf8PathBuf, writer: Connection, reader: Option<Connection>, lock: Option<lock::Lock>, driver: &str) -> Result<Self> {
+    fn build(
+        path: Utf8PathBuf,
+        writer: Connection,
+        reader: Option<Connection>,
+        lock: Option<lock::Lock>,
+        driver: &str,
+    ) -> Result<Self> {
         let (op, number) = schema::counters(&writer).map_err(|e| failed(&path, &e))?;
         let shared = Shared {
             path,
@@ -88,7 +94,11 @@ impl Store {
     }
 
     /// One transaction; nothing of it stays unless `work` returns `Ok`.
-    fn write<T>(&self, what: &'static str, work: impl FnOnce(&Transaction<'_>, &str) -> rusqlite::Result<T>) -> Result<T> {
+    fn write<T>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&Transaction<'_>, &str) -> rusqlite::Result<T>,
+    ) -> Result<T> {
         if let Some(gate) = &self.gate {
             gate(what)?;
         }

@@ -69,12 +69,12 @@ impl SimHost {
     /// Before every smallest part of an effect: time passes, and the fuse may strike. Never
     /// returns once the daemon is dead.
     async fn point(&self, what: &str) -> Result<()> {
-        let before = self.world().guests.len();
         match self.strike(what) {
             Ok(()) => {
-                if self.world().guests.len() < before && !self.fuse.is_unseen() {
-                    // Whoever listens for events does so now.
-                    tokio::task::yield_now().await;
+                if self.fuse.lets_others_act() {
+                    for _ in 0..16 {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Ok(())
             }
@@ -103,10 +103,15 @@ impl SimHost {
                 Fault::GuestDies | Fault::GuestDiesUnseen => {
                     for (domain, instance) in world.end_all() {
                         // Nobody may be listening any more.
-                        let _ = self.events.send(HostEvent { domain, instance, kind: HostEventKind::Gone { clean: false } });
+                        let _ = self.events.send(HostEvent {
+                            domain,
+                            instance,
+                            kind: HostEventKind::Gone { clean: false },
+                        });
                     }
                     Ok(())
                 }
+                Fault::Interrupt => Ok(()),
                 Fault::Refuse => Err(Some(Error::failed(format_args!("simulated: {what} was refused")))),
             },
         }
@@ -127,7 +132,13 @@ impl Host for SimHost {
     async fn capabilities_xml(&self) -> Result<String> {
         Ok("<capabilities>\n  <host/>\n</capabilities>\n".to_owned())
     }
-    async fn domain_capabilities_xml(&self, _emulator: &str, _arch: &str, _machine: &str, _virttype: &str) -> Result<String> {
+    async fn domain_capabilities_xml(
+        &self,
+        _emulator: &str,
+        _arch: &str,
+        _machine: &str,
+        _virttype: &str,
+    ) -> Result<String> {
         Ok("<domainCapabilities>\n</domainCapabilities>\n".to_owned())
     }
     async fn hypervisor_version(&self) -> Result<u64> {
@@ -168,8 +179,11 @@ impl Host for SimHost {
 
     async fn attach(&self, _domain: DomainId, instance: Instance, _xml: &str) -> Result<Option<(RunState, Runtime)>> {
         let run = |g: &Guest| {
-            let (state, reason) =
-                if g.running { (DomainState::Running, reason::RUNNING_BOOTED) } else { (DomainState::Paused, reason::PAUSED_UNKNOWN) };
+            let (state, reason) = if g.running {
+                (DomainState::Running, reason::RUNNING_BOOTED)
+            } else {
+                (DomainState::Paused, reason::PAUSED_UNKNOWN)
+            };
             (RunState { state, reason }, Runtime { pid: 1, ..Runtime::default() })
         };
         Ok(self.world().guests.get(&instance).map(run))

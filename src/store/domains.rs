@@ -76,14 +76,22 @@ impl Store {
     /// Whether the daemon starts it.
     pub fn set_autostart(&self, id: DomainId, on: bool) -> Result<()> {
         self.write("set_autostart", |db, driver| {
-            db.execute("UPDATE domains SET autostart = ? WHERE driver = ? AND id = ?", params![on, driver, id.to_string()]).map(drop)
+            db.execute(
+                "UPDATE domains SET autostart = ? WHERE driver = ? AND id = ?",
+                params![on, driver, id.to_string()],
+            )
+            .map(drop)
         })
     }
 
     /// Why it is shut off.
     pub fn set_reason(&self, id: DomainId, reason: i32) -> Result<()> {
         self.write("set_reason", |db, driver| {
-            db.execute("UPDATE domains SET reason = ? WHERE driver = ? AND id = ?", params![reason, driver, id.to_string()]).map(drop)
+            db.execute(
+                "UPDATE domains SET reason = ? WHERE driver = ? AND id = ?",
+                params![reason, driver, id.to_string()],
+            )
+            .map(drop)
         })
     }
 
@@ -100,7 +108,12 @@ impl Store {
     }
 }
 
-pub(super) fn put_live(db: &Transaction<'_>, driver: &str, id: DomainId, live: Option<&LiveRow>) -> rusqlite::Result<()> {
+pub(super) fn put_live(
+    db: &Transaction<'_>,
+    driver: &str,
+    id: DomainId,
+    live: Option<&LiveRow>,
+) -> rusqlite::Result<()> {
     let instance = live.map(|l| l.instance.to_string());
     db.execute(
         "UPDATE domains SET live_instance = ?, live_number = ?, live_xml = ? WHERE driver = ? AND id = ?",

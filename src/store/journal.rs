@@ -69,7 +69,11 @@ impl Store {
     /// What prepare step `step` wants remembered.
     pub fn note(&self, op: OpId, step: usize, note: &Note) -> Result<()> {
         self.write("note", |db, _| {
-            db.execute("INSERT OR REPLACE INTO notes (op, step, note) VALUES (?, ?, ?)", params![op.0, number(step), to_json(note)?]).map(drop)
+            db.execute(
+                "INSERT OR REPLACE INTO notes (op, step, note) VALUES (?, ?, ?)",
+                params![op.0, number(step), to_json(note)?],
+            )
+            .map(drop)
         })
     }
 

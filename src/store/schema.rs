@@ -98,7 +98,8 @@ pub(super) fn open_memory() -> rusqlite::Result<Connection> {
 
 /// The last operation and domain number that were given out.
 pub(super) fn counters(connection: &Connection) -> rusqlite::Result<(i64, i32)> {
-    let op = connection.query_row("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'ops'", [], |r| r.get(0))?;
+    let op = connection
+        .query_row("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'ops'", [], |r| r.get(0))?;
     let number = connection.query_row("SELECT coalesce(max(live_number), 0) FROM domains", [], |r| r.get(0))?;
     Ok((op, number))
 }

@@ -45,7 +45,9 @@ impl Store {
             })
             .optional()
         })?;
-        found.ok_or_else(|| Error::new(Code::NoDomainSnapshot, format!("no domain snapshot with matching name '{name}'")))
+        found.ok_or_else(|| {
+            Error::new(Code::NoDomainSnapshot, format!("no domain snapshot with matching name '{name}'"))
+        })
     }
 
     /// Change a domain's metadata, all of it or nothing. What the change says of a domain, or of
@@ -57,16 +59,25 @@ impl Store {
     /// The files that virsnap made for this domain.
     pub fn owned(&self, domain: DomainId) -> Result<BTreeSet<Utf8PathBuf>> {
         self.read(|db, driver| {
-            db.prepare_cached("SELECT o.path FROM domains d JOIN owned o ON o.domain = d.seq WHERE d.driver = ? AND d.id = ?")?
-                .query_map(params![driver, domain.to_string()], |r| r.get::<_, String>(0).map(Utf8PathBuf::from))?
-                .collect()
+            db.prepare_cached(
+                "SELECT o.path FROM domains d JOIN owned o ON o.domain = d.seq WHERE d.driver = ? AND d.id = ?",
+            )?
+            .query_map(params![driver, domain.to_string()], |r| r.get::<_, String>(0).map(Utf8PathBuf::from))?
+            .collect()
         })
     }
 
-    pub(super) fn apply_in(&self, db: &Transaction<'_>, driver: &str, domain: DomainId, change: &Change) -> rusqlite::Result<()> {
+    pub(super) fn apply_in(
+        &self,
+        db: &Transaction<'_>,
+        driver: &str,
+        domain: DomainId,
+        change: &Change,
+    ) -> rusqlite::Result<()> {
         let Some(key) = domains::key(db, driver, domain)? else { return Ok(()) };
         for name in &change.remove {
-            db.prepare_cached("DELETE FROM snapshots WHERE domain = ? AND name = ?")?.execute(params![key, name.as_str()])?;
+            db.prepare_cached("DELETE FROM snapshots WHERE domain = ? AND name = ?")?
+                .execute(params![key, name.as_str()])?;
         }
         for put in &change.put {
             put_snapshot(db, key, put)?;
@@ -91,14 +102,23 @@ impl Store {
         }
         self.apply_live(db, driver, domain, &change.live)?;
         for (path, ours) in &change.owned {
-            let sql =
-                if *ours { "INSERT OR IGNORE INTO owned (domain, path) VALUES (?, ?)" } else { "DELETE FROM owned WHERE domain = ? AND path = ?" };
+            let sql = if *ours {
+                "INSERT OR IGNORE INTO owned (domain, path) VALUES (?, ?)"
+            } else {
+                "DELETE FROM owned WHERE domain = ? AND path = ?"
+            };
             db.prepare_cached(sql)?.execute(params![key, path.as_str()])?;
         }
         Ok(())
     }
 
-    fn apply_live(&self, db: &Transaction<'_>, driver: &str, domain: DomainId, live: &LiveChange) -> rusqlite::Result<()> {
+    fn apply_live(
+        &self,
+        db: &Transaction<'_>,
+        driver: &str,
+        domain: DomainId,
+        live: &LiveChange,
+    ) -> rusqlite::Result<()> {
         match live {
             LiveChange::Keep => Ok(()),
             LiveChange::Clear => domains::put_live(db, driver, domain, None),
@@ -133,8 +153,10 @@ fn put_snapshot(db: &Transaction<'_>, domain: i64, put: &PutSnapshot) -> rusqlit
         )?
         .query_row(params![domain, put.snapshot.name.as_str(), to_json(&put.snapshot)?], |r| r.get(0))?;
     if let Some(texts) = &put.texts {
-        db.prepare_cached("INSERT OR REPLACE INTO texts (snapshot, domain, inactive_domain, cookie) VALUES (?, ?, ?, ?)")?
-            .execute(params![seq, texts.domain, texts.inactive_domain, texts.cookie])?;
+        db.prepare_cached(
+            "INSERT OR REPLACE INTO texts (snapshot, domain, inactive_domain, cookie) VALUES (?, ?, ?, ?)",
+        )?
+        .execute(params![seq, texts.domain, texts.inactive_domain, texts.cookie])?;
     }
     Ok(())
 }

@@ -32,7 +32,10 @@ fn snapshot(name: &str) -> PutSnapshot {
         revert_disks: Vec::new(),
         frozen: Vec::new(),
     };
-    PutSnapshot { snapshot, texts: Some(SnapshotTexts { domain: Some(format!("<domain name='{name}'/>")), ..Default::default() }) }
+    PutSnapshot {
+        snapshot,
+        texts: Some(SnapshotTexts { domain: Some(format!("<domain name='{name}'/>")), ..Default::default() }),
+    }
 }
 
 fn put(names: &[&str]) -> Change {
@@ -135,7 +138,13 @@ fn a_second_daemon_is_told_who_has_the_directory() {
     let (_keep, dir) = dir();
     let first = Store::open(&dir, "qemu").unwrap();
     let error = Store::open(&dir, "qemu").err().unwrap().to_string();
-    assert_eq!(error, format!("operation failed: state directory '{dir}' is in use by another virsnapd (process {})", std::process::id()));
+    assert_eq!(
+        error,
+        format!(
+            "operation failed: state directory '{dir}' is in use by another virsnapd (process {})",
+            std::process::id()
+        )
+    );
     drop(first);
     Store::open(&dir, "qemu").unwrap();
 }
@@ -196,7 +205,10 @@ fn a_change_for_a_domain_that_is_gone_still_moves_its_journal_row() {
     store.commit_publish(op, ID, &change).unwrap();
     store.publish_step(op, ID, &change, 2).unwrap();
     let row = store.open_ops().unwrap().remove(0);
-    assert_eq!((row.phase, row.settled, row.notes), (Phase::Settling, 2, vec![(0, Note { device: 1, inode: u64::MAX })]));
+    assert_eq!(
+        (row.phase, row.settled, row.notes),
+        (Phase::Settling, 2, vec![(0, Note { device: 1, inode: u64::MAX })])
+    );
     store.close(op).unwrap();
     assert!(store.open_ops().unwrap().is_empty());
     assert!(store.new_op().unwrap() > op);

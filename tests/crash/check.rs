@@ -27,6 +27,9 @@ pub fn check(machine: &Machine, expected: &Expected, faults: &[(usize, Fault)]) 
     let world = hold(&machine.world).clone();
     ensure(world.violations.is_empty(), || format!("violation: {}", world.violations[0]))?;
     let now = Picture::of(machine, &world);
+    if !now.defined {
+        return check_gone(&world, expected, faults);
+    }
     let mut dark = world.clone();
     dark.lose();
     let later = Picture::of(machine, &dark);
@@ -44,6 +47,24 @@ pub fn check(machine: &Machine, expected: &Expected, faults: &[(usize, Fault)]) 
         }
     }
     verdict
+}
+
+/// A transient domain is gone with its hypervisor, and its snapshots' metadata too. What its guest
+/// has flushed is on the disk.
+fn check_gone(world: &World, expected: &Expected, faults: &[(usize, Fault)]) -> Verdict {
+    ensure(expected.before.words.inactive_xml.is_none(), || "the domain is gone".to_owned())?;
+    ensure(kills(faults) && world.guests.is_empty(), || "the domain is gone without its hypervisor".to_owned())?;
+    let guest = world.last_ended.as_ref().ok_or("no hypervisor has ended")?;
+    for (target, blocks) in &guest.truth {
+        let held = world.paths().any(|p| world.content(p).is_ok_and(|c| c == *blocks));
+        ensure(held, || format!("no image holds what was flushed to {target}: {blocks:?}"))?;
+    }
+    Ok(())
+}
+
+/// Whether one of the faults ends the guest.
+fn kills(faults: &[(usize, Fault)]) -> bool {
+    faults.iter().any(|(_, f)| !matches!(f, Fault::Crash | Fault::Refuse))
 }
 
 /// Which of the worlds it may be: a revert to the current snapshot changes no words.
@@ -87,14 +108,11 @@ fn check_guest(
     faults: &[(usize, Fault)],
 ) -> Verdict {
     ensure(world.guests.len() < 2, || "two guests".to_owned())?;
-    let killed = faults.iter().any(|(_, f)| {
-        matches!(f, Fault::GuestDies | Fault::GuestDiesUnseen | Fault::MachineKeeps | Fault::MachineLoses)
-    });
     let refused = faults.iter().any(|(_, f)| *f == Fault::Refuse);
     let revert = matches!(expected.call, Call::Revert(..));
     let Some(guest) = world.guests.values().next() else {
         ensure(now.live.is_none(), || "the store has a hypervisor that is gone".to_owned())?;
-        return ensure(place.runs.is_none() || killed || (refused && revert), || "the guest is gone".to_owned());
+        return ensure(place.runs.is_none() || kills(faults) || (refused && revert), || "the guest is gone".to_owned());
     };
     ensure(place.runs.is_some(), || "a guest runs that should not".to_owned())?;
     ensure(now.live.as_ref().is_some_and(|(i, _)| *i == guest.instance), || {

@@ -61,7 +61,7 @@ fn definition(disks: usize) -> String {
 
 impl Machine {
     /// A machine with one defined domain, after these calls.
-    pub fn set_up(disks: usize, live_memory: bool, calls: &[Call]) -> Self {
+    pub fn set_up(disks: usize, live_memory: bool, transient: bool, calls: &[Call]) -> Self {
         let mut world = World::default();
         for name in ["vda", "vdb"].iter().take(disks) {
             let value = world.next_value();
@@ -75,7 +75,11 @@ impl Machine {
         let mut machine = Self { world, store, fuse, live_memory, running: None, ended: None };
         let all = calls.to_vec();
         let end = machine.life(async move |service| {
-            service.define(&definition(disks)).await?;
+            if transient {
+                service.create_xml(&definition(disks), 0).await?;
+            } else {
+                service.define(&definition(disks)).await?;
+            }
             for call in all {
                 machine_call(&service, call).await.map_err(|e| Error::internal(format!("set-up {call:?}: {e}")))?;
             }
@@ -122,6 +126,36 @@ impl Machine {
     /// The call, in a life of its own.
     pub fn call(&self, call: Call) -> End {
         self.life(async |service| machine_call(&service, call).await)
+    }
+
+    /// The call, and in the middle of it a Destroy.
+    pub fn call_and_destroy(&self, call: Call) -> End {
+        self.life(async |service| {
+            let mut work = std::pin::pin!(machine_call(&service, call));
+            let mut destroy = std::pin::pin!(async {
+                self.fuse.interrupted().await;
+                let _ = machine_call(&service, Call::Destroy).await;
+            });
+            tokio::select! {
+                biased;
+                () = &mut destroy => work.await,
+                answer = &mut work => {
+                    destroy.await;
+                    answer
+                }
+            }
+        })
+    }
+
+    /// The call, and if it fails another one, which ends what is still open.
+    pub fn call_twice(&self, call: Call) -> End {
+        self.life(async |service| {
+            let answer = machine_call(&service, call).await;
+            if answer.is_err() {
+                let _ = machine_call(&service, Call::Delete("no such snapshot", 0)).await;
+            }
+            answer
+        })
     }
 
     /// Daemons, until one lives to the end undisturbed with nothing left to recover.

@@ -1,6 +1,6 @@
 //! The exhaustive crash test: every operation, cut at every smallest part of every effect, and
 //! again at every part of what follows. Each schedule must end exactly in the world before the
-//! operation or in the world after it.
+//! operation or in the world after it. The same with a Destroy that comes into it anywhere.
 //!
 //! ```text
 //!   set up ─► picture ─► operation, faults at n (and m) ─► new daemons until one is idle ─► check
@@ -9,7 +9,7 @@
 //! A picture is what the store says and what the files hold; the check compares both, asks the
 //! guests what they have flushed, and then takes the power away and asks again.
 //! `CRASH_ONLY=<part of a shape's name>` runs some; `CRASH_AT=n,kind[;m,kind]` runs one schedule
-//! and prints what happened.
+//! and prints what happened. `CRASH_FULL=1` pairs every fault with every other.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod check;
@@ -77,4 +77,7 @@ shapes! {
     delete_children
     delete_children_only_running
     delete_metadata_only
+    transient_create
+    transient_create_memory
+    transient_delete
 }

@@ -27,6 +27,8 @@ pub struct Content {
 
 #[derive(Debug, Clone)]
 pub struct Picture {
+    /// Whether the domain is there; a transient one goes with its hypervisor.
+    pub defined: bool,
     pub words: Words,
     pub live: Option<(Instance, String)>,
     /// Whether the guest's CPUs run; `None` without a guest.
@@ -47,17 +49,20 @@ impl Picture {
 
     /// The same machine with another world.
     pub fn of(machine: &Machine, world: &World) -> Self {
-        let row = machine.store.domains().unwrap().into_iter().find(|d| d.id == DOMAIN).expect("the domain is there");
+        let row = machine.store.domains().unwrap().into_iter().find(|d| d.id == DOMAIN);
+        let defined = row.is_some();
+        let (inactive_xml, live) = row.map_or((None, None), |r| (r.inactive_xml, r.live));
         let (snapshots, current) = machine.store.snapshots(DOMAIN).unwrap();
         let contents = snapshots.iter().map(|s| (s.name.clone(), content(world, s))).collect();
         let with_texts = |s: Snapshot| {
             let texts = machine.store.texts(DOMAIN, &s.name).unwrap();
             (s, texts)
         };
-        let live = row.live.map(|l| (l.instance, l.xml));
-        let xml = live.as_ref().map(|(_, x)| x.as_str()).or(row.inactive_xml.as_deref()).unwrap_or_default();
+        let live = live.map(|l| (l.instance, l.xml));
+        let xml = live.as_ref().map(|(_, x)| x.as_str()).or(inactive_xml.as_deref()).unwrap_or_default();
         Self {
-            disks: disks(world, xml),
+            defined,
+            disks: if defined { disks(world, xml) } else { Ok(Disks::new()) },
             runs: world.guests.values().next().map(|g| g.running),
             contents,
             paths: world.paths().cloned().collect(),
@@ -67,7 +72,7 @@ impl Picture {
             words: Words {
                 snapshots: snapshots.into_iter().map(with_texts).collect(),
                 current,
-                inactive_xml: row.inactive_xml,
+                inactive_xml,
                 owned: machine.store.owned(DOMAIN).unwrap(),
             },
         }

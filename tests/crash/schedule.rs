@@ -10,6 +10,7 @@ use virsnap::host::sim::Fault;
 pub struct Shape {
     pub disks: usize,
     pub live_memory: bool,
+    pub transient: bool,
     pub set_up: Vec<Call>,
     pub call: Call,
     /// The operations that the call consists of, if several.
@@ -32,6 +33,25 @@ const SECOND: [(Fault, Fault); 7] = [
     (Fault::Refuse, Fault::Refuse),
 ];
 
+/// What comes after the call, or into it.
+#[derive(Debug, Clone, Copy)]
+enum Then {
+    /// If an operation is still open, a restart ends it.
+    Restart,
+    /// If an operation is still open, the next call ends it.
+    Call,
+    /// A Destroy comes into it.
+    Destroy,
+}
+
+/// What may follow a fault: all that is in [`SECOND`], or with `CRASH_FULL` everything.
+fn seconds(first: Fault) -> Vec<Fault> {
+    if std::env::var_os("CRASH_FULL").is_some() {
+        return KINDS.to_vec();
+    }
+    SECOND.iter().filter(|(f, _)| *f == first).map(|(_, s)| *s).collect()
+}
+
 struct Run {
     verdict: Result<(), String>,
     trace: Vec<String>,
@@ -41,7 +61,7 @@ struct Run {
 
 impl Shape {
     fn machine(&self) -> Machine {
-        Machine::set_up(self.disks, self.live_memory, &self.set_up)
+        Machine::set_up(self.disks, self.live_memory, self.transient, &self.set_up)
     }
 
     fn expected(&self) -> (Expected, usize, usize) {
@@ -66,12 +86,16 @@ impl Shape {
         (Expected { call: self.call, before, after }, from, count)
     }
 
-    fn run(&self, expected: &Expected, schedule: &Schedule) -> Run {
+    fn run(&self, expected: &Expected, schedule: &Schedule, then: Then) -> Run {
         let machine = self.machine();
         for (n, fault) in schedule {
             machine.fuse.also(*n, *fault);
         }
-        let end = machine.call(self.call);
+        let end = match then {
+            Then::Restart => machine.call(self.call),
+            Then::Call => machine.call_twice(self.call),
+            Then::Destroy => machine.call_and_destroy(self.call),
+        };
         let verdict = machine.settle().and_then(|_| check(&machine, expected, schedule));
         let mut trace = machine.fuse.trace();
         trace.push(format!("the call: {end:?}"));
@@ -86,21 +110,31 @@ pub fn explore(name: &str, shape: Shape) {
     }
     let (expected, from, to) = shape.expected();
     let mut report = Report { name, from, runs: 0, failures: BTreeMap::new() };
-    report.add(&Vec::new(), &shape.run(&expected, &Vec::new()));
+    report.add(&Vec::new(), &shape.run(&expected, &Vec::new(), Then::Restart));
     if let Ok(at) = std::env::var("CRASH_AT") {
         let schedule = parse(&at, from);
-        let run = shape.run(&expected, &schedule);
+        let interrupted = schedule.iter().any(|(_, f)| *f == Fault::Interrupt);
+        let then = match std::env::var_os("CRASH_CALL") {
+            _ if interrupted => Then::Destroy,
+            Some(_) => Then::Call,
+            None => Then::Restart,
+        };
+        let run = shape.run(&expected, &schedule, then);
         panic!("{:?}\n{}", run.verdict, run.trace.join("\n"));
     }
     for kind in KINDS {
         for n in from..to {
             let first = vec![(n, kind)];
-            let run = shape.run(&expected, &first);
+            let run = shape.run(&expected, &first, Then::Restart);
             report.add(&first, &run);
-            for (_, second) in SECOND.iter().filter(|(f, _)| *f == kind) {
+            if !kind.ends_daemon() {
+                report.add(&first, &shape.run(&expected, &first, Then::Call));
+            }
+            for second in seconds(kind) {
                 for m in n + 1..run.count {
-                    let schedule = vec![(n, kind), (m, *second)];
-                    let run = shape.run(&expected, &schedule);
+                    let schedule = vec![(n, kind), (m, second)];
+                    let then = if second == Fault::Refuse && m % 2 == 0 { Then::Call } else { Then::Restart };
+                    let run = shape.run(&expected, &schedule, then);
                     if run.struck {
                         report.add(&schedule, &run);
                     }
@@ -108,11 +142,23 @@ pub fn explore(name: &str, shape: Shape) {
             }
         }
     }
+    for n in from..to {
+        let mut schedule = vec![(n, Fault::Interrupt)];
+        let run = shape.run(&expected, &schedule, Then::Destroy);
+        report.add(&schedule, &run);
+        for m in n + 1..run.count {
+            schedule.truncate(1);
+            schedule.push((m, Fault::Crash));
+            report.add(&schedule, &shape.run(&expected, &schedule, Then::Destroy));
+        }
+    }
     report.finish();
 }
 
 fn parse(text: &str, from: usize) -> Schedule {
-    let kind = |name: &str| KINDS.into_iter().find(|k| format!("{k:?}") == name).expect("a kind of fault");
+    let kind = |name: &str| {
+        KINDS.into_iter().chain([Fault::Interrupt]).find(|k| format!("{k:?}") == name).expect("a kind of fault")
+    };
     let one = |part: &str| part.split_once(',').map(|(n, k)| (from + n.parse::<usize>().unwrap(), kind(k)));
     text.split(';').filter_map(one).collect()
 }

@@ -29,7 +29,7 @@ const MEM_INTO_EMPTY: &str = "<domainsnapshot><name>s</name><memory snapshot='ex
 fn shape(set_up: &[Call], call: Call) -> Shape {
     let mut set_up = set_up.to_vec();
     set_up.extend([Tick, Tick, Tick]);
-    Shape { disks: 1, live_memory: true, set_up, call, parts: Vec::new() }
+    Shape { disks: 1, live_memory: true, transient: false, set_up, call, parts: Vec::new() }
 }
 fn two(shape: Shape) -> Shape {
     Shape { disks: 2, ..shape }
@@ -39,6 +39,9 @@ fn stopped(shape: Shape) -> Shape {
 }
 fn parts(shape: Shape, parts: &[Call]) -> Shape {
     Shape { parts: parts.to_vec(), ..shape }
+}
+fn transient(shape: Shape) -> Shape {
+    Shape { transient: true, ..shape }
 }
 const OFF: Call = Call::Destroy;
 
@@ -210,4 +213,15 @@ pub fn delete_children_only_running() -> Shape {
 }
 pub fn delete_metadata_only() -> Shape {
     shape(&[Start, Create(A, DISK_ONLY), Tick, Create(B, DISK_ONLY)], Delete("a", METADATA_ONLY))
+}
+
+// --- domains that go with their hypervisor ---
+pub fn transient_create() -> Shape {
+    two(transient(shape(&[], Create(S, DISK_ONLY))))
+}
+pub fn transient_create_memory() -> Shape {
+    transient(shape(&[], Create(MEM_S, 0)))
+}
+pub fn transient_delete() -> Shape {
+    transient(shape(&[Create(A, DISK_ONLY), Tick, Create(S, DISK_ONLY)], Delete("s", 0)))
 }

@@ -17,7 +17,11 @@ impl World {
             if !guest.nodes.contains_key(&disk.node) {
                 return Err(Error::failed(format_args!("Cannot find device='' nor node-name='{}'", disk.node)));
             }
-            if !guest.disks.iter().any(|d| d.target == disk.target && d.chain.first().copied() == self.ino(&disk.old.path)) {
+            if !guest
+                .disks
+                .iter()
+                .any(|d| d.target == disk.target && d.chain.first().copied() == self.ino(&disk.old.path))
+            {
                 return Err(Error::failed(format_args!("'{}' is not on '{}'", disk.target, disk.old.path)));
             }
         }
@@ -55,7 +59,13 @@ impl World {
         Ok(())
     }
     /// The hypervisor takes `top` out of the disk's chain; the layer above is made to lie on `base`.
-    pub(super) fn drop_layer(&mut self, instance: Instance, target: &DiskTarget, top: &Utf8Path, base: &Image) -> Result<()> {
+    pub(super) fn drop_layer(
+        &mut self,
+        instance: Instance,
+        target: &DiskTarget,
+        top: &Utf8Path,
+        base: &Image,
+    ) -> Result<()> {
         let top_ino = self.ino(top);
         let chain = self.guest_mut(instance)?.disk_mut(target)?.chain.clone();
         let Some(at) = chain.iter().position(|i| Some(*i) == top_ino) else { return Ok(()) };
@@ -76,12 +86,16 @@ impl World {
     /// Whether the layer is in the disk's chain.
     pub(super) fn has_layer(&self, instance: Instance, target: &DiskTarget, layer: &Utf8Path) -> bool {
         let Some(ino) = self.ino(layer) else { return false };
-        self.guests.get(&instance).is_some_and(|g| g.disks.iter().any(|d| d.target == *target && d.chain.contains(&ino)))
+        self.guests
+            .get(&instance)
+            .is_some_and(|g| g.disks.iter().any(|d| d.target == *target && d.chain.contains(&ino)))
     }
     /// Take what lies between `image` and `onto` into `image`.
     pub(super) fn copy_up(&mut self, image: &Utf8Path, onto: Option<&Image>) -> Result<()> {
         let mut all = self.image(image)?.blocks.clone();
-        for layer in self.chain(image)?.iter().skip(1).take_while(|p| Some(p.as_path()) != onto.map(|o| o.path.as_path())) {
+        for layer in
+            self.chain(image)?.iter().skip(1).take_while(|p| Some(p.as_path()) != onto.map(|o| o.path.as_path()))
+        {
             for (block, value) in &self.image(layer)?.blocks {
                 all.entry(*block).or_insert(*value);
             }
@@ -114,7 +128,11 @@ impl World {
     }
     /// Make a merged overlay as empty as it was, and fsync it: nothing must be committed twice.
     pub(super) fn blank(&mut self, overlay: &SwitchDisk) -> Result<()> {
-        let body = if overlay.reused { Body::Image(ImageBody::new(&overlay.overlay.format, Some(overlay.old.clone()))) } else { Body::Empty };
+        let body = if overlay.reused {
+            Body::Image(ImageBody::new(&overlay.overlay.format, Some(overlay.old.clone())))
+        } else {
+            Body::Empty
+        };
         self.set_body(&overlay.overlay.path, body)?;
         if let Some(ino) = self.ino(&overlay.overlay.path) {
             self.flush(ino);
@@ -172,7 +190,8 @@ impl World {
     pub(super) fn load_tag(&mut self, guest: &Guest, name: &str) -> Result<u64> {
         let mut memory = None;
         let roots = guest.disks.iter().filter(|d| !d.readonly).filter_map(|d| d.chain.first());
-        let paths: Vec<Utf8PathBuf> = roots.filter_map(|i| self.paths().find(|p| self.ino(p) == Some(*i)).cloned()).collect();
+        let paths: Vec<Utf8PathBuf> =
+            roots.filter_map(|i| self.paths().find(|p| self.ino(p) == Some(*i)).cloned()).collect();
         for path in &paths {
             memory = memory.or(self.tag(path, name)?.memory);
         }

@@ -19,6 +19,8 @@ pub enum Fault {
     GuestDiesUnseen,
     /// This part of the effect fails.
     Refuse,
+    /// Whoever waits for [`Fuse::interrupted`] goes on, before this part of the effect does.
+    Interrupt,
 }
 
 impl Fault {
@@ -43,6 +45,7 @@ pub(super) enum Verdict {
 pub struct Fuse {
     state: Mutex<State>,
     burnt: Notify,
+    interrupted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +61,7 @@ impl Fuse {
     #[must_use]
     pub fn new(faults: impl IntoIterator<Item = (usize, Fault)>) -> Self {
         let state = State { faults: faults.into_iter().collect(), ..State::default() };
-        Self { state: Mutex::new(state), burnt: Notify::new() }
+        Self { state: Mutex::new(state), burnt: Notify::new(), interrupted: Notify::new() }
     }
 
     /// Strike at this number too.
@@ -87,6 +90,9 @@ impl Fuse {
             return Verdict::Go;
         };
         state.trace.push(format!("{number}: {what} — {fault:?}"));
+        if fault == Fault::Interrupt {
+            self.interrupted.notify_one();
+        }
         if fault.ends_daemon() {
             state.dead = true;
             self.burnt.notify_waiters();
@@ -95,11 +101,16 @@ impl Fuse {
         Verdict::Hit(fault)
     }
 
-    /// Whether the last fault is one that nobody is told of.
-    pub(super) fn is_unseen(&self) -> bool {
+    /// Whether others shall act before this part of the effect: those whom the last fault concerns.
+    pub(super) fn lets_others_act(&self) -> bool {
         let state = self.state();
         let last = state.count.checked_sub(1);
-        state.faults.iter().any(|(n, f)| Some(*n) == last && *f == Fault::GuestDiesUnseen)
+        state.faults.iter().any(|(n, f)| Some(*n) == last && matches!(f, Fault::GuestDies | Fault::Interrupt))
+    }
+
+    /// Returns after [`Fault::Interrupt`].
+    pub async fn interrupted(&self) {
+        self.interrupted.notified().await;
     }
 
     /// Returns once the daemon is dead.

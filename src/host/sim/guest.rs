@@ -117,7 +117,9 @@ impl Guest {
     /// Take what is on the disks for what the guest has there.
     pub(super) fn see(&mut self, world: &World) -> Result<()> {
         for disk in &self.disks {
-            let Some(path) = disk.chain.first().and_then(|i| world.paths().find(|p| world.ino(p) == Some(*i))) else { continue };
+            let Some(path) = disk.chain.first().and_then(|i| world.paths().find(|p| world.ino(p) == Some(*i))) else {
+                continue;
+            };
             self.truth.insert(disk.target.clone(), world.content(path)?);
         }
         self.found = self.truth.clone();
@@ -132,6 +134,9 @@ impl Guest {
 
     /// The disk of that target.
     pub(super) fn disk_mut(&mut self, target: &DiskTarget) -> Result<&mut GuestDisk> {
-        self.disks.iter_mut().find(|d| d.target == *target).ok_or_else(|| Error::failed(format_args!("no disk '{target}'")))
+        self.disks
+            .iter_mut()
+            .find(|d| d.target == *target)
+            .ok_or_else(|| Error::failed(format_args!("no disk '{target}'")))
     }
 }

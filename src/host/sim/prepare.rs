@@ -81,7 +81,8 @@ impl SimHost {
                     }
                     std::mem::replace(&mut world.guest_mut(*instance)?.running, false)
                 };
-                let saved = self.save_tags(*instance, tag, &vmstate.path, images.iter().map(|i| i.path.as_path())).await;
+                let saved =
+                    self.save_tags(*instance, tag, &vmstate.path, images.iter().map(|i| i.path.as_path())).await;
                 // QEMU itself goes on, whatever its job came to, and whether anyone listens.
                 if let Ok(guest) = self.world().guest_mut(*instance) {
                     guest.running = was_running;
@@ -111,7 +112,13 @@ impl SimHost {
         Ok(Note { device: DEVICE, inode })
     }
 
-    async fn save_tags(&self, instance: Instance, tag: &str, vmstate: &Utf8Path, images: impl Iterator<Item = &Utf8Path>) -> Result<()> {
+    async fn save_tags(
+        &self,
+        instance: Instance,
+        tag: &str,
+        vmstate: &Utf8Path,
+        images: impl Iterator<Item = &Utf8Path>,
+    ) -> Result<()> {
         let counter = self.world().guest_mut(instance)?.counter;
         for image in images {
             // Inside QEMU: if the daemon dies the job goes on, so only QEMU's own end cuts it short.

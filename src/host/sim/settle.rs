@@ -78,7 +78,9 @@ impl SimHost {
                 let before = world.content(&image.path);
                 world.set_backing(&image.path, Some(backing))?;
                 if before.is_ok_and(|b| world.content(&image.path).ok() != Some(b)) {
-                    world.violations.push(format!("'{}' lies on '{}' now, and has another content", image.path, backing.path));
+                    world
+                        .violations
+                        .push(format!("'{}' lies on '{}' now, and has another content", image.path, backing.path));
                 }
                 Ok(())
             }
@@ -90,7 +92,12 @@ impl SimHost {
         }
     }
 
-    async fn if_there(&self, instance: Instance, what: &str, change: impl FnOnce(&mut super::Guest) + Send) -> Result<()> {
+    async fn if_there(
+        &self,
+        instance: Instance,
+        what: &str,
+        change: impl FnOnce(&mut super::Guest) + Send,
+    ) -> Result<()> {
         self.point(what).await?;
         if let Some(guest) = self.world().guests.get_mut(&instance) {
             change(guest);
@@ -107,7 +114,13 @@ impl SimHost {
         }
     }
 
-    async fn merge_down(&self, instance: Option<Instance>, target: &DiskTarget, top: &Image, base: &Image) -> Result<()> {
+    async fn merge_down(
+        &self,
+        instance: Option<Instance>,
+        target: &DiskTarget,
+        top: &Image,
+        base: &Image,
+    ) -> Result<()> {
         self.point("merge: half").await?;
         let running = instance.filter(|i| self.world().guests.contains_key(i));
         match running {

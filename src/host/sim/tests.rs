@@ -21,16 +21,12 @@ fn image(path: &str) -> Image {
     Image { path: path.into(), format: "qcow2".into() }
 }
 fn switch_disk() -> SwitchDisk {
-    SwitchDisk {
-        target: "vda".into(),
-        old: image("/a"),
-        overlay: image("/a.s"),
-        node: "v1-0".into(),
-        reused: false,
-    }
+    SwitchDisk { target: "vda".into(), old: image("/a"), overlay: image("/a.s"), node: "v1-0".into(), reused: false }
 }
 fn xml(path: &str) -> String {
-    format!("<domain><devices><disk><driver type='qcow2'/><source file='{path}'/><target dev='vda'/></disk></devices></domain>")
+    format!(
+        "<domain><devices><disk><driver type='qcow2'/><source file='{path}'/><target dev='vda'/></disk></devices></domain>"
+    )
 }
 fn start(path: &str, memory: MemorySource) -> Start {
     Start { domain: DOMAIN, instance: FIRST, xml: xml(path), memory }
@@ -40,7 +36,11 @@ fn start(path: &str, memory: MemorySource) -> Start {
 fn host(faults: &[(usize, Fault)]) -> SimHost {
     let mut world = World::default();
     world.place("/a".into(), Body::Image(ImageBody::new("qcow2", None)));
-    let host = SimHost::new(Arc::new(Mutex::new(world)), Arc::new(Fuse::new(faults.iter().copied())), mpsc::unbounded_channel().0);
+    let host = SimHost::new(
+        Arc::new(Mutex::new(world)),
+        Arc::new(Fuse::new(faults.iter().copied())),
+        mpsc::unbounded_channel().0,
+    );
     let mut guest = Guest::open(&host.world(), &start("/a", MemorySource::Boot)).unwrap();
     guest.running = true;
     host.world().admit(guest).unwrap();
@@ -110,9 +110,9 @@ fn leaving_a_layer_while_the_guest_runs_is_seen() {
 }
 
 /// Measured with a real QEMU: guest writes after a pivot, `kill -9`, and a second commit of the
-/// overlay overwrote what the guest had flushed.
+/// overlay overwrote what the guest had flushed. So a layer that was left is emptied.
 #[test]
-fn a_second_commit_of_a_left_layer_overwrites_what_was_flushed() {
+fn a_layer_that_was_left_is_not_committed_again() {
     let host = host(&[]);
     run(async {
         overlay(&host).await;
@@ -127,7 +127,7 @@ fn a_second_commit_of_a_left_layer_overwrites_what_was_flushed() {
         host.world().end_all();
         host.settle(OP, &pivot, &Silent).await.unwrap();
     });
-    assert_ne!(on(&host, "/a"), seen(&host));
+    assert_eq!(on(&host, "/a"), seen(&host));
 }
 
 #[test]
@@ -164,8 +164,12 @@ fn the_undo_of_a_live_snapshot_may_be_cut_short_anywhere() {
     for cut in 0..20 {
         for fault in [Fault::Crash, Fault::GuestDies, Fault::MachineKeeps, Fault::MachineLoses, Fault::Refuse] {
             let host = host(&[]);
-            let save =
-                Prepare::LiveSave { instance: FIRST, path: "/mem".into(), header: String::new(), disks: vec![switch_disk()] };
+            let save = Prepare::LiveSave {
+                instance: FIRST,
+                path: "/mem".into(),
+                header: String::new(),
+                disks: vec![switch_disk()],
+            };
             run(async {
                 overlay(&host).await;
                 host.prepare(OP, &Prepare::Sync { path: "/a.s".into() }, &Silent).await.unwrap();

@@ -276,7 +276,8 @@ impl World {
 
     /// Every guest that runs counts, writes its counter to all its disks, and flushes them.
     pub fn tick(&mut self) {
-        let running: Vec<Instance> = self.guests.values().filter(|g| g.running && !g.frozen).map(|g| g.instance).collect();
+        let running: Vec<Instance> =
+            self.guests.values().filter(|g| g.running && !g.frozen).map(|g| g.instance).collect();
         for instance in running {
             let value = self.next_value();
             let Some(mut guest) = self.guests.remove(&instance) else { continue };
@@ -311,7 +312,8 @@ impl World {
         for disk in &guest.disks {
             let stamp = guest.truth.get(&disk.target).and_then(|b| b.get(&0));
             if guest.loaded && !disk.readonly && stamp.is_some_and(|s| *s != guest.counter) {
-                self.violations.push(format!("memory of {} was loaded over {} of {stamp:?}", guest.counter, disk.target));
+                self.violations
+                    .push(format!("memory of {} was loaded over {} of {stamp:?}", guest.counter, disk.target));
             }
         }
         self.guests.insert(guest.instance, guest);
@@ -347,7 +349,9 @@ impl World {
     /// QEMU's image lock.
     pub(super) fn refuse_open(&self, path: &Utf8Path) -> Result<()> {
         if self.is_open(path) {
-            return Err(Error::failed(format_args!("'{path}': Failed to get \"write\" lock: Is another process using the image?")));
+            return Err(Error::failed(format_args!(
+                "'{path}': Failed to get \"write\" lock: Is another process using the image?"
+            )));
         }
         Ok(())
     }
