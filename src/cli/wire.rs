@@ -56,6 +56,9 @@ impl CallError {
     }
 }
 
+/// How long a bus may take to greet us. Calls have no limit: an operation may take hours.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 impl Bus {
     /// Connects to the bus; whether the service is there shows at the first call.
     pub async fn connect(global: &Global) -> Result<Self, Failure> {
@@ -70,7 +73,10 @@ impl Bus {
             address if address.contains(':') => (Builder::address(address), format!("the bus at {address}")),
             other => return Err(Failure::new(format!("'{other}' is no bus: say system, session or an address"))),
         };
-        let connection = builder.build().await.map_err(|cause| {
+        let connection = tokio::time::timeout(PATIENCE, builder.build()).await.map_err(|_| {
+            Failure::new(format!("failed to connect to {which}: no answer within {} s", PATIENCE.as_secs()))
+        })?;
+        let connection = connection.map_err(|cause| {
             let why = match cause {
                 zbus::Error::Connection(error, address) => format!("{error} ({address})"),
                 other => other.to_string(),
