@@ -5,8 +5,8 @@
 
 pub mod command;
 pub mod images;
-pub mod qcow2;
 pub mod node;
+pub mod qcow2;
 pub mod qemu;
 pub mod save_image;
 #[allow(missing_docs)]

@@ -60,7 +60,17 @@ impl Inner {
 impl<'a> Run<'a> {
     fn new(inner: &'a Inner, domain: &'a Arc<Domain>, plan: Plan, notes: Vec<(usize, Note)>) -> Self {
         let report = Reporter::new(domain, &plan);
-        Self { inner, domain, plan, notes, report, paused_at: None, destroys: domain.destroys(), reported: None, blocked: None }
+        Self {
+            inner,
+            domain,
+            plan,
+            notes,
+            report,
+            paused_at: None,
+            destroys: domain.destroys(),
+            reported: None,
+            blocked: None,
+        }
     }
 
     async fn go(mut self) -> Result<()> {
@@ -95,7 +105,8 @@ impl<'a> Run<'a> {
             Commit::Publish(change) => {
                 if let Err(error) = self.inner.store.commit_publish(self.plan.op, self.plan.domain, &change) {
                     // The store failed; the journal itself says on which side of the commit it did.
-                    let phase = self.inner.store.open_ops()?.into_iter().find(|r| r.plan.op == self.plan.op).map(|r| r.phase);
+                    let phase =
+                        self.inner.store.open_ops()?.into_iter().find(|r| r.plan.op == self.plan.op).map(|r| r.phase);
                     if phase != Some(Phase::Settling) {
                         return self.give_up(usize::MAX, error).await;
                     }
@@ -503,7 +514,11 @@ fn holds_guest(step: &Prepare) -> bool {
 fn is_long(step: &Settle) -> bool {
     matches!(
         step,
-        Settle::MergeDown { .. } | Settle::MergeActive { .. } | Settle::PullUp { .. } | Settle::Start(_) | Settle::Unlink { .. }
+        Settle::MergeDown { .. }
+            | Settle::MergeActive { .. }
+            | Settle::PullUp { .. }
+            | Settle::Start(_)
+            | Settle::Unlink { .. }
     )
 }
 
@@ -528,7 +543,9 @@ fn settle_name(step: &Settle) -> &'static str {
         Settle::Start(_) => "starting",
         Settle::ApplyTag { .. } => "restoring images",
         Settle::RemoveTag { .. } => "removing tags",
-        Settle::MergeDown { .. } | Settle::MergeActive { .. } | Settle::PullUp { .. } | Settle::Repoint { .. } => "merging",
+        Settle::MergeDown { .. } | Settle::MergeActive { .. } | Settle::PullUp { .. } | Settle::Repoint { .. } => {
+            "merging"
+        }
         Settle::Unlink { .. } => "removing files",
     }
 }

@@ -52,7 +52,9 @@ impl Inner {
             let op = row.plan.op;
             match self.resume_op(&domain, row).await {
                 Ok(()) => info!(%op, "recovered"),
-                Err(error) => warn!(%op, %error, "recovery did not finish; the next operation on the domain goes on with it"),
+                Err(error) => {
+                    warn!(%op, %error, "recovery did not finish; the next operation on the domain goes on with it")
+                }
             }
         }
         self.reap_transient(&domain);
@@ -148,7 +150,9 @@ fn instances(plan: &Plan) -> BTreeSet<Instance> {
             | Settle::Pivot { instance, .. } => {
                 out.insert(*instance);
             }
-            Settle::RemoveTag { instance, .. } | Settle::MergeDown { instance, .. } | Settle::PullUp { instance, .. } => {
+            Settle::RemoveTag { instance, .. }
+            | Settle::MergeDown { instance, .. }
+            | Settle::PullUp { instance, .. } => {
                 out.extend(*instance);
             }
             Settle::Start(start) => {

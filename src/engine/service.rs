@@ -137,7 +137,10 @@ impl Service {
     /// `virDomainLookupByUUIDString`.
     pub fn lookup_uuid(&self, uuid: &str) -> Result<DomainId> {
         let id = uuid::Uuid::parse_str(uuid).map(DomainId).map_err(|_| {
-            Error::new(Code::InvalidArg, format!("uuidstr in virDomainLookupByUUIDString must be a valid UUID: '{uuid}'"))
+            Error::new(
+                Code::InvalidArg,
+                format!("uuidstr in virDomainLookupByUUIDString must be a valid UUID: '{uuid}'"),
+            )
         })?;
         self.view(id).map(|v| v.id)
     }
@@ -199,7 +202,8 @@ impl ListFilter {
     fn passes(&self, view: &View) -> bool {
         use crate::model::domain::DomainState;
         let group = |members: &[(u32, bool)]| {
-            members.iter().all(|(bit, _)| self.0 & bit == 0) || members.iter().any(|(bit, hit)| self.0 & bit != 0 && *hit)
+            members.iter().all(|(bit, _)| self.0 & bit == 0)
+                || members.iter().any(|(bit, hit)| self.0 & bit != 0 && *hit)
         };
         let state = view.run.state;
         let active = state.is_active();

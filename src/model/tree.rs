@@ -209,10 +209,8 @@ mod tests {
 
     #[test]
     fn removing_a_middle_snapshot_moves_its_children_up() {
-        let tree = Tree::new(
-            vec![snapshot("a", None), snapshot("b", Some("a")), snapshot("c", Some("b"))],
-            Some("b".into()),
-        );
+        let tree =
+            Tree::new(vec![snapshot("a", None), snapshot("b", Some("a")), snapshot("c", Some("b"))], Some("b".into()));
         let after = tree.changed(vec![snapshot("c", Some("a"))], &["b".into()], Some(Some("a".into())));
         assert_eq!(names(&after.descendants(None)), ["a", "c"]);
         assert_eq!(after.current(), Some(&"a".into()));

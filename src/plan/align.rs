@@ -91,12 +91,7 @@ pub fn overlay_path(base: &Utf8Path, suffix: &str) -> Utf8PathBuf {
 }
 
 /// Give every external disk without a path one.
-pub fn assign_names(
-    disks: &mut [SnapshotDisk],
-    domain: &DomainView,
-    name: &str,
-    facts: &Facts,
-) -> Result<(), Refusal> {
+pub fn assign_names(disks: &mut [SnapshotDisk], domain: &DomainView, name: &str, facts: &Facts) -> Result<(), Refusal> {
     for i in 0..disks.len() {
         if !disks[i].is_external() || disks[i].source.is_some() || disks[i].source_verbatim.is_some() {
             continue;

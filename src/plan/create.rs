@@ -64,9 +64,7 @@ impl CreateRequest<'_> {
     }
     /// The definition that the snapshot records.
     fn xml(&self) -> Result<&str> {
-        self.live_xml
-            .or(self.inactive_xml)
-            .ok_or_else(|| crate::error::Error::internal("domain without definition"))
+        self.live_xml.or(self.inactive_xml).ok_or_else(|| crate::error::Error::internal("domain without definition"))
     }
     /// How the document is to be read.
     #[must_use]
@@ -144,14 +142,15 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
         DomainState::Shutoff => SnapshotState::Shutoff,
         DomainState::Crashed => SnapshotState::Crashed,
         DomainState::PmSuspended => {
-            return Err(
-                crate::error::Error::unsupported("qemu doesn't support taking snapshots of PMSUSPENDED guests")
-            );
+            return Err(crate::error::Error::unsupported(
+                "qemu doesn't support taking snapshots of PMSUSPENDED guests",
+            ));
         }
     };
     let view = domain::view(request.xml()?)?;
     let disk_only = flags.contains(CreateFlags::DISK_ONLY);
-    let external = disk_only || memory_external || (!request.active() && doc.disks.iter().any(SnapshotDisk::is_external));
+    let external =
+        disk_only || memory_external || (!request.active() && doc.disks.iter().any(SnapshotDisk::is_external));
     let mode = if external { Mode::External } else { Mode::Internal };
     let disks = align::align(doc.disks, &view, mode)?;
     let (state, memory) = if external {
@@ -304,7 +303,12 @@ pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts, caps: Capa
                         prepare.push(Prepare::Pause { instance });
                     }
                     if let Some(path) = memory {
-                        prepare.push(Prepare::SaveMemory { instance, path: path.clone(), header, was_running: running });
+                        prepare.push(Prepare::SaveMemory {
+                            instance,
+                            path: path.clone(),
+                            header,
+                            was_running: running,
+                        });
                         prepare.push(Prepare::Sync { path });
                     }
                     if pause && !halt && !manual {

@@ -23,9 +23,7 @@ use super::definition::replace_image;
 use super::facts::Facts;
 use super::graph::{Graph, overlay_image};
 use super::refusal::Refusal;
-use super::steps::{
-    Change, Commit, CurrentChange, LiveChange, OpKind, Plan, PutSnapshot, ResumeWhy, Settle,
-};
+use super::steps::{Change, Commit, CurrentChange, LiveChange, OpKind, Plan, PutSnapshot, ResumeWhy, Settle};
 use crate::error::Result;
 use crate::model::domain::DomainState;
 use crate::model::flags::{self, DeleteFlags};
@@ -164,8 +162,18 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
                 let active = graph.current.iter().any(|(_, i)| i.path == top.path);
                 match holder(&top.path) {
                     Some(instance) if active => {
-                        work.push(Settle::MergeActive { instance, target: target.clone(), top: top.clone(), base: base.clone() });
-                        pivots.push(Settle::Pivot { instance, target: target.clone(), top: top.clone(), base: base.clone() });
+                        work.push(Settle::MergeActive {
+                            instance,
+                            target: target.clone(),
+                            top: top.clone(),
+                            base: base.clone(),
+                        });
+                        pivots.push(Settle::Pivot {
+                            instance,
+                            target: target.clone(),
+                            top: top.clone(),
+                            base: base.clone(),
+                        });
                     }
                     instance => work.push(Settle::MergeDown {
                         instance,
@@ -186,7 +194,12 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
             }
             Fate::Up { images, onto } => {
                 for image in images {
-                    work.push(Settle::PullUp { instance: holder(&image.path), image, from: base.clone(), onto: onto.clone() });
+                    work.push(Settle::PullUp {
+                        instance: holder(&image.path),
+                        image,
+                        from: base.clone(),
+                        onto: onto.clone(),
+                    });
                 }
                 kept.extend(onto.iter().flat_map(|o| graph.chain(&o.path, facts)));
                 unlink.push(base.path.clone());
@@ -222,9 +235,9 @@ fn unneeded(request: &DeleteRequest<'_>, gone: &Snapshot, facts: &Facts) -> Vec<
 
 fn fate(request: &DeleteRequest<'_>, gone: &Snapshot, base: &Image, mut dependents: Vec<Image>, facts: &Facts) -> Fate {
     let graph = &request.graph;
-    let others_in_base = graph
-        .frozen_in(&base.path)
-        .any(|s| s.name != gone.name && s.internal_disks().all(|d| s.frozen_image(&d.name).is_none_or(|i| i.path != base.path)));
+    let others_in_base = graph.frozen_in(&base.path).any(|s| {
+        s.name != gone.name && s.internal_disks().all(|d| s.frozen_image(&d.name).is_none_or(|i| i.path != base.path))
+    });
     let current_base = graph.current.iter().any(|(_, i)| i.path == base.path);
     if others_in_base || current_base || (graph.foreign)(&base.path) || graph.has_stranger(&base.path, facts) {
         return Fate::Stay;
@@ -291,7 +304,8 @@ fn assemble(
     } else {
         let mut marked = gone.clone();
         for disk in &mut marked.disks {
-            disk.delete_in_progress = disk.is_external() || disk.location == Some(crate::model::snapshot::Location::Internal);
+            disk.delete_in_progress =
+                disk.is_external() || disk.location == Some(crate::model::snapshot::Location::Internal);
         }
         let mark = Change { put: vec![PutSnapshot { snapshot: marked, texts: None }], ..Change::default() };
         settle.extend(work);

@@ -43,7 +43,12 @@ impl Graph<'_> {
         };
         for s in self.tree.iter() {
             if s.frozen_image(target).is_some_and(|f| f.path == base) {
-                s.disks.iter().chain(&s.revert_disks).filter(|d| d.name == target).filter_map(overlay_image).for_each(&mut add);
+                s.disks
+                    .iter()
+                    .chain(&s.revert_disks)
+                    .filter(|d| d.name == target)
+                    .filter_map(overlay_image)
+                    .for_each(&mut add);
             }
         }
         // A redefined tree may not say which snapshot made an overlay: every frozen image of the disk is a candidate.
@@ -65,7 +70,8 @@ impl Graph<'_> {
     pub fn dependents(&self, target: &str, base: &Utf8Path, facts: &Facts, except: &SnapshotName) -> Vec<Image> {
         let mut out = self.recorded_overlays(target, base);
         out.retain(|o| {
-            facts.header(&o.path).and_then(|h| h.backing.as_deref()) == Some(base) && self.is_needed(&o.path, facts, except)
+            facts.header(&o.path).and_then(|h| h.backing.as_deref()) == Some(base)
+                && self.is_needed(&o.path, facts, except)
         });
         out.sort();
         out
@@ -85,9 +91,10 @@ impl Graph<'_> {
 
     /// The snapshots whose state is in the image at `path`.
     pub fn frozen_in<'s>(&'s self, path: &'s Utf8Path) -> impl Iterator<Item = &'s Snapshot> {
-        self.tree.iter().map(AsRef::as_ref).filter(move |s: &&Snapshot| {
-            s.frozen.iter().any(|f| f.image.as_ref().is_some_and(|i| i.path == path))
-        })
+        self.tree
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(move |s: &&Snapshot| s.frozen.iter().any(|f| f.image.as_ref().is_some_and(|i| i.path == path)))
     }
 
     /// Whether the image is named, or something looked at that is named lies on it.
@@ -119,7 +126,8 @@ impl Graph<'_> {
     pub fn has_stranger(&self, path: &Utf8Path, facts: &Facts) -> bool {
         let lies_on = |h: &ImageHeader| h.backing.as_deref() == Some(path);
         facts.files.iter().any(|(p, f)| {
-            let known = self.current.iter().any(|(_, i)| i.path == *p) || self.frozen_in(p).next().is_some() || self.is_ours(p);
+            let known =
+                self.current.iter().any(|(_, i)| i.path == *p) || self.frozen_in(p).next().is_some() || self.is_ours(p);
             !known && f.header.as_ref().is_some_and(lies_on)
         })
     }
@@ -130,7 +138,10 @@ impl Graph<'_> {
         self.owned.contains(path)
             || self.tree.iter().any(|s| {
                 matches!(&s.memory, Memory::External(m) if m == path)
-                    || s.disks.iter().chain(&s.revert_disks).any(|d| d.is_external() && d.source.as_deref() == Some(path))
+                    || s.disks
+                        .iter()
+                        .chain(&s.revert_disks)
+                        .any(|d| d.is_external() && d.source.as_deref() == Some(path))
             })
     }
 

@@ -129,7 +129,8 @@ fn check_state(name: &SnapshotName, old: SnapshotState, new: SnapshotState) -> R
 
 /// The part of libvirt's ABI check that a metadata change can break.
 fn check_abi(old: &DomainView, new: &DomainView) -> Result<(), Refusal> {
-    let differs = |what, new: String, old: String| if new == old { Ok(()) } else { Err(Refusal::Abi { what, new, old }) };
+    let differs =
+        |what, new: String, old: String| if new == old { Ok(()) } else { Err(Refusal::Abi { what, new, old }) };
     if old.name != new.name {
         return Err(Refusal::Abi { what: "name", new: format!("'{}'", new.name), old: format!("'{}'", old.name) });
     }

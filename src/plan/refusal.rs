@@ -76,9 +76,7 @@ pub enum Refusal {
     BlockMissing(Utf8PathBuf),
     #[error("unable to stat for disk {disk}: {path}: {why}")]
     CannotStat { disk: String, path: Utf8PathBuf, why: String },
-    #[error(
-        "mismatch between configured type for snapshot disk '{disk}' and the type of existing file '{path}'"
-    )]
+    #[error("mismatch between configured type for snapshot disk '{disk}' and the type of existing file '{path}'")]
     TargetType { disk: String, path: Utf8PathBuf },
     #[error("external snapshot file for disk {disk} already exists and is not a block device: {path}")]
     TargetExists { disk: String, path: Utf8PathBuf },

@@ -60,10 +60,7 @@ pub struct RevertRequest<'a> {
 pub fn check_flags(bits: u32) -> Result<RevertFlags> {
     let raw = RevertFlags::from_bits_retain(bits);
     if raw.contains(RevertFlags::RUNNING | RevertFlags::PAUSED) {
-        return Err(flags::exclusive(
-            "VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING",
-            "VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED",
-        ));
+        return Err(flags::exclusive("VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING", "VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED"));
     }
     let known = RevertFlags::parse(bits, "qemuSnapshotRevert")?;
     if known.contains(RevertFlags::RESET_NVRAM) {
@@ -294,7 +291,11 @@ fn check_tags(request: &RevertRequest<'_>, target: &Snapshot, facts: &Facts) -> 
 fn check_memory(path: &Utf8PathBuf, facts: &Facts) -> Result<(), Refusal> {
     match facts.files.get(path) {
         Some(f) if matches!(f.kind, FileKind::File(_)) => {
-            if f.saved_memory { Ok(()) } else { Err(Refusal::MemoryBroken) }
+            if f.saved_memory {
+                Ok(())
+            } else {
+                Err(Refusal::MemoryBroken)
+            }
         }
         _ => Err(Refusal::MemoryMissing { path: path.clone() }),
     }
