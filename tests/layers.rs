@@ -1,5 +1,7 @@
 //! The layer rule of the crate documentation, read off the `use` lines and paths of the sources.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 /// Each layer and the layers it may name.

@@ -1,6 +1,8 @@
 //! The planner's decisions as text: for a domain, its files and a request, every step of the plan.
 //! No guest and no file is touched; the golden files are in `tests/snapshots`.
 
+#![allow(clippy::unwrap_used)]
+
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, BTreeSet};
 use virsnap::model::domain::DomainState;

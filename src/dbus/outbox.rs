@@ -19,7 +19,7 @@ pub(super) struct Outgoing {
 /// How many answers are written at once.
 const BATCH: usize = 256;
 
-/// The reading ends of what [`run`] writes.
+/// The reading ends of what `run` writes.
 pub(super) struct Outbox {
     pub(super) connection: zbus::Connection,
     pub(super) answers: mpsc::UnboundedReceiver<Outgoing>,

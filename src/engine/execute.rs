@@ -364,7 +364,7 @@ impl<'a> Run<'a> {
         let before = self.domain.state();
         self.domain.apply(change, live);
         if let LiveChange::Edit { .. } = &change.live {
-            self.disk_changes(&before.live_xml().unwrap_or_default().to_owned());
+            self.disk_changes(before.live_xml().unwrap_or_default());
         }
         Ok(())
     }
@@ -378,15 +378,15 @@ impl<'a> Run<'a> {
             return;
         };
         for (o, n) in old.iter().zip(&new) {
-            if let (Some(a), Some(b)) = (&o.image, &n.image) {
-                if a.path != b.path {
-                    self.emit(EventKind::DiskChange {
-                        old: a.path.to_string(),
-                        new: b.path.to_string(),
-                        device: n.target.0.clone(),
-                        reason: 0,
-                    });
-                }
+            if let (Some(a), Some(b)) = (&o.image, &n.image)
+                && a.path != b.path
+            {
+                self.emit(EventKind::DiskChange {
+                    old: a.path.to_string(),
+                    new: b.path.to_string(),
+                    device: n.target.0.clone(),
+                    reason: 0,
+                });
             }
         }
     }

@@ -106,10 +106,11 @@ impl Inner {
     pub(super) async fn autostart(self: &Arc<Self>) {
         for domain in self.all() {
             let view = domain.view();
-            if view.autostart && !view.run.state.is_active() {
-                if let Err(error) = self.start_domain(&domain, StartFlags::empty()).await {
-                    warn!(domain = %view.name, %error, "autostart failed");
-                }
+            if view.autostart
+                && !view.run.state.is_active()
+                && let Err(error) = self.start_domain(&domain, StartFlags::empty()).await
+            {
+                warn!(domain = %view.name, %error, "autostart failed");
             }
         }
     }
@@ -135,10 +136,10 @@ fn instances(plan: &Plan) -> BTreeSet<Instance> {
     if let Commit::Switch { instance, .. } = &plan.commit {
         out.insert(*instance);
     }
-    if let Commit::Publish(change) = &plan.commit {
-        if let LiveChange::Set { instance, .. } = &change.live {
-            out.insert(*instance);
-        }
+    if let Commit::Publish(change) = &plan.commit
+        && let LiveChange::Set { instance, .. } = &change.live
+    {
+        out.insert(*instance);
     }
     for step in &plan.settle {
         match step {

@@ -562,10 +562,8 @@ fn check_set(snapshot: &Snapshot, view: &DomainView) -> Result<(), Refusal> {
     if snapshot.state == SnapshotState::DiskSnapshot && external == 0 {
         return Err(Refusal::DiskOnlyNeedsDisk);
     }
-    if (internal > 0 && external > 0)
-        || (memory_internal && external > 0)
-        || (matches!(snapshot.memory, Memory::External(_)) && internal > 0)
-    {
+    let memory_external = matches!(snapshot.memory, Memory::External(_));
+    if (external > 0 && (internal > 0 || memory_internal)) || (memory_external && internal > 0) {
         return Err(Refusal::Mixed);
     }
     Ok(())

@@ -386,10 +386,10 @@ impl<'r, 'a> Edit<'r, 'a> {
             self.change.put.push(PutSnapshot { snapshot, texts: Some(texts) });
         }
         self.change.inactive_xml = self.inactive.filter(|x| Some(x.as_str()) != self.request.inactive_xml);
-        if let (Some(instance), Some(xml)) = (self.request.instance, self.live) {
-            if Some(xml.as_str()) != self.request.live_xml {
-                self.change.live = LiveChange::Edit { instance, xml };
-            }
+        if let (Some(instance), Some(xml)) = (self.request.instance, self.live)
+            && Some(xml.as_str()) != self.request.live_xml
+        {
+            self.change.live = LiveChange::Edit { instance, xml };
         }
         self.change.owned = unlinked.iter().map(|p| (p.clone(), false)).collect();
         self.change

@@ -108,10 +108,10 @@ pub fn draft<'a>(request: &RevertRequest<'a>) -> Result<Draft<'a>> {
         None => domain_xml.clone(),
     };
     let view = domain::view(&domain_xml)?;
-    if target.is_external() {
-        if let Some(disk) = view.disks.iter().find(|d| d.has_source && !d.readonly && d.source_type != "file") {
-            return Err(Refusal::RevertNeedsFiles(disk.target.clone()).into());
-        }
+    if target.is_external()
+        && let Some(disk) = view.disks.iter().find(|d| d.has_source && !d.readonly && d.source_type != "file")
+    {
+        return Err(Refusal::RevertNeedsFiles(disk.target.clone()).into());
     }
     Ok(Draft { target, domain_xml, inactive_xml, view })
 }
