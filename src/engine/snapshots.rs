@@ -61,7 +61,8 @@ impl Service {
         self.inner.finish_open_ops(domain).await?;
         let state = domain.state();
         let texts = |name: &SnapshotName| self.inner.store.texts(domain.id, name);
-        let request = RedefineRequest { domain: domain.id, tree: &state.tree, flags, texts: &texts };
+        let facts = self.inner.host.look(&redefine::paths(&doc)?).await?;
+        let request = RedefineRequest { domain: domain.id, tree: &state.tree, flags, facts: &facts, texts: &texts };
         let (name, change) = redefine::plan(&request, doc)?;
         self.inner.store.apply(domain.id, &change)?;
         domain.apply(&change, None);

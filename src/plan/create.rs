@@ -151,6 +151,9 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
     let disk_only = flags.contains(CreateFlags::DISK_ONLY);
     let external =
         disk_only || memory_external || (!request.active() && doc.disks.iter().any(SnapshotDisk::is_external));
+    if !external && request.active() && doc.memory == Memory::No {
+        return Err(Refusal::InternalNeedsMemory.into());
+    }
     let mode = if external { Mode::External } else { Mode::Internal };
     let disks = align::align(doc.disks, &view, mode)?;
     let (state, memory) = if external {
@@ -160,9 +163,6 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
             (false, _) => (state, doc.memory),
         }
     } else if request.active() {
-        if doc.memory == Memory::No {
-            return Err(Refusal::InternalNeedsMemory.into());
-        }
         (state, Memory::Internal)
     } else {
         (state, Memory::No)

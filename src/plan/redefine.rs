@@ -3,6 +3,7 @@
 
 use super::align::{self, Mode};
 use super::create::check_name;
+use super::facts::Facts;
 use super::graph::overlay_image;
 use super::refusal::Refusal;
 use super::steps::{Change, CurrentChange, PutSnapshot};
@@ -13,6 +14,7 @@ use crate::model::snapshot::{Memory, Snapshot, SnapshotDisk, SnapshotState, Snap
 use crate::model::tree::Tree;
 use crate::xml::domain::{self, DomainView};
 use crate::xml::snapshot::SnapshotDoc;
+use camino::Utf8PathBuf;
 
 /// The domain that a snapshot is redefined for.
 #[derive(Clone, Copy)]
@@ -23,8 +25,23 @@ pub struct RedefineRequest<'a> {
     pub tree: &'a Tree,
     /// REDEFINE, and perhaps CURRENT and DISK_ONLY.
     pub flags: CreateFlags,
+    /// What is at [`paths`].
+    pub facts: &'a Facts,
     /// Reads the texts of a snapshot.
     pub texts: &'a (dyn Fn(&SnapshotName) -> Result<SnapshotTexts> + Send + Sync),
+}
+
+/// Every path that [`plan`] wants looked at: the images of `<domain>`, and the overlays.
+pub fn paths(doc: &SnapshotDoc) -> Result<Vec<Utf8PathBuf>> {
+    let mut out: Vec<Utf8PathBuf> =
+        doc.disks.iter().chain(&doc.revert_disks).filter_map(|d| d.source.clone()).collect();
+    if let (Some(xml), Some(name)) = (&doc.texts.domain, &doc.name) {
+        for source in domain::view(xml)?.disks.into_iter().filter_map(|d| d.source) {
+            out.push(align::overlay_path(&source, name));
+            out.push(source);
+        }
+    }
+    Ok(out)
 }
 
 /// Decide.
@@ -64,7 +81,8 @@ pub fn plan(request: &RedefineRequest<'_>, doc: SnapshotDoc) -> Result<(Snapshot
     let external = state == SnapshotState::DiskSnapshot
         || matches!(doc.memory, Memory::External(_))
         || doc.disks.iter().any(SnapshotDisk::is_external);
-    let disks = align::align(doc.disks, &view, if external { Mode::External } else { Mode::Internal })?;
+    let mut disks = align::align(doc.disks, &view, if external { Mode::External } else { Mode::Internal })?;
+    align::assign_names(&mut disks, &view, name.as_str(), request.facts)?;
     let snapshot = Snapshot {
         name: name.clone(),
         description: doc.description,
@@ -87,8 +105,16 @@ pub fn plan(request: &RedefineRequest<'_>, doc: SnapshotDoc) -> Result<(Snapshot
         change.current = Some(CurrentChange::Set(name.clone()));
     }
     // The overlays that it names were made by a virsnap or a libvirt elsewhere: they go with their last use.
-    let overlays = snapshot.disks.iter().chain(&snapshot.revert_disks).filter_map(overlay_image);
-    change.owned = overlays.map(|i| (i.path, true)).collect();
+    // Only those that really lie on what the snapshot froze: a document can name any file.
+    for disk in snapshot.disks.iter().chain(&snapshot.revert_disks) {
+        let base = snapshot.frozen_image(&disk.name).map(|i| i.path.as_path());
+        if let Some(overlay) = overlay_image(disk) {
+            let lies_on = request.facts.header(&overlay.path).and_then(|h| h.backing.as_deref());
+            if lies_on.is_some() && lies_on == base {
+                change.owned.push((overlay.path, true));
+            }
+        }
+    }
     change.put.push(PutSnapshot { snapshot, texts: Some(texts) });
     Ok((name, change))
 }

@@ -131,8 +131,22 @@ impl Draft<'_> {
         if let Memory::External(path) = &self.target.memory {
             out.push(path.clone());
         }
+        out.extend(given_up(request));
         out
     }
+}
+
+/// The overlays of the state that is given up: those the definitions name, and those that the
+/// current snapshot has on record (the definitions may name others by now).
+fn given_up(request: &RevertRequest<'_>) -> Vec<Utf8PathBuf> {
+    let graph = &request.graph;
+    let named = graph.current.iter().map(|(_, i)| i.path.clone());
+    let current = graph.tree.current().and_then(|c| graph.tree.get(c));
+    let recorded = current.into_iter().flat_map(|s| {
+        let overlays = if s.revert_disks.is_empty() { &s.disks } else { &s.revert_disks };
+        overlays.iter().filter(|d| d.is_external()).filter_map(|d| d.source.clone())
+    });
+    named.chain(recorded).collect()
 }
 
 fn suffix(now: i64, attempt: usize) -> String {
@@ -347,10 +361,8 @@ fn leftovers(request: &RevertRequest<'_>, after: &[Utf8PathBuf], facts: &Facts) 
     let graph = &request.graph;
     let nobody = SnapshotName(String::new());
     let kept: Vec<Utf8PathBuf> = after.iter().flat_map(|p| graph.chain(p, facts)).collect();
-    let mut out: Vec<Utf8PathBuf> = graph
-        .current
-        .iter()
-        .map(|(_, i)| i.path.clone())
+    let mut out: Vec<Utf8PathBuf> = given_up(request)
+        .into_iter()
         .filter(|p| graph.is_ours(p) && !graph.is_frozen(p, &nobody) && !(graph.foreign)(p) && !kept.contains(p))
         .collect();
     out.sort();
