@@ -156,12 +156,12 @@ async fn painted(daemon: &Daemon, mib: u32) -> Guest {
     Guest::define(daemon, Spec { memory_mib: mib + 64, paint: mib, ..Spec::disks(2) }).await.running().await
 }
 
-/// The median of three, as the daemon has measured it.
+/// The median of seven, as the daemon has measured it.
 async fn live_pause(mib: u32) -> Duration {
     let daemon = Daemon::start_quiet().await;
     let guest = painted(&daemon, mib).await;
     let mut pauses = Vec::new();
-    for n in 0..3 {
+    for n in 0..7 {
         let events = Events::listen(&daemon.client).await;
         let snapshot = guest.create(&format!("s{n}"), Kind::Memory).await.unwrap();
         let completed = events.wait_signal("JobCompleted").await;
