@@ -132,7 +132,8 @@ pub trait Host: Send + Sync {
     /// if it is gone. From here on its events are reported.
     async fn attach(&self, domain: DomainId, instance: Instance, xml: &str) -> Result<Option<(RunState, Runtime)>>;
     /// End it, at any moment, whatever else runs. Returns when the process is gone; fine if it is gone already. `graceful` lets it write
-    /// out its caches first. No `Gone` event is reported for it.
+    /// out its caches first. No `Gone` event is reported for it;
+    /// one of an end that came before is reported before this returns.
     async fn kill(&self, instance: Instance, graceful: bool) -> Result<()>;
     /// Stop the CPUs.
     async fn pause(&self, instance: Instance) -> Result<()>;

@@ -394,6 +394,8 @@ impl<'a> Run<'a> {
     async fn start(&self, start: &Start) -> Result<()> {
         // A hypervisor of this identity never ran: this step is not recorded as done.
         self.inner.host.kill(start.instance, false).await?;
+        // If it died by itself just now, that must not be taken for the new one's end.
+        self.inner.heard_all().await;
         let live = self.domain.state().row.live;
         let number = match &live {
             Some(l) if l.instance == start.instance => l.number,

@@ -11,7 +11,7 @@ use crate::model::tree::Tree;
 use crate::store::Store;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// What clients may see of a domain at this moment.
 #[derive(Debug, Clone)]
@@ -64,6 +64,8 @@ pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) host: Arc<dyn Host>,
     pub(super) clock: Clock,
+    /// Answered once every event of the host that came before was acted on.
+    asks: mpsc::UnboundedSender<oneshot::Sender<()>>,
     domains: RwLock<HashMap<DomainId, Arc<Domain>>>,
     listeners: Mutex<Vec<mpsc::UnboundedSender<Event>>>,
 }
@@ -80,7 +82,9 @@ impl Service {
         mut host_events: mpsc::UnboundedReceiver<HostEvent>,
         clock: Clock,
     ) -> Result<Self> {
-        let inner = Arc::new(Inner { store, host, clock, domains: RwLock::default(), listeners: Mutex::default() });
+        let (asks, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
+        let inner =
+            Arc::new(Inner { store, host, clock, asks, domains: RwLock::default(), listeners: Mutex::default() });
         for row in inner.store.domains()? {
             let (snapshots, current) = inner.store.snapshots(row.id)?;
             let run = off(&row);
@@ -99,9 +103,19 @@ impl Service {
         }
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
-            while let Some(event) = host_events.recv().await {
-                let Some(inner) = weak.upgrade() else { return };
-                inner.on_host_event(event);
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(event) = host_events.recv() => match weak.upgrade() {
+                        Some(inner) => inner.on_host_event(event),
+                        None => return,
+                    },
+                    ask = asked.recv() => match ask {
+                        // Whoever asked may have stopped waiting.
+                        Some(ask) => drop(ask.send(())),
+                        None => return,
+                    },
+                }
             }
         });
         Ok(Self { inner })
@@ -227,6 +241,14 @@ impl ListFilter {
 impl Inner {
     fn read(&self) -> RwLockReadGuard<'_, HashMap<DomainId, Arc<Domain>>> {
         self.domains.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wait until all that the host has told so far was acted on.
+    pub(super) async fn heard_all(&self) {
+        let (ask, answer) = oneshot::channel();
+        if self.asks.send(ask).is_ok() {
+            let _ = answer.await;
+        }
     }
 
     pub(super) fn find(&self, id: DomainId) -> Option<Arc<Domain>> {

@@ -23,11 +23,12 @@ const KINDS: [Fault; 6] =
     [Fault::Crash, Fault::MachineKeeps, Fault::MachineLoses, Fault::GuestDies, Fault::GuestDiesUnseen, Fault::Refuse];
 
 /// What may follow a fault: the daemon's end again, or the machine's.
-const SECOND: [(Fault, Fault); 7] = [
+const SECOND: [(Fault, Fault); 8] = [
     (Fault::Crash, Fault::Crash),
     (Fault::Crash, Fault::MachineKeeps),
     (Fault::Crash, Fault::MachineLoses),
     (Fault::Crash, Fault::Refuse),
+    (Fault::Crash, Fault::GuestDiesUnseen),
     (Fault::GuestDiesUnseen, Fault::Crash),
     (Fault::Refuse, Fault::MachineKeeps),
     (Fault::Refuse, Fault::Refuse),
