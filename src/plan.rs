@@ -2,6 +2,7 @@
 //! clocks or randomness. See [`steps`] for what a plan is.
 
 pub mod align;
+mod checks;
 pub mod create;
 pub mod definition;
 pub mod delete;

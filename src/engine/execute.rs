@@ -1,7 +1,7 @@
 //! Carries a plan out: journal, prepare, commit, settle; or back.
 
 use super::domain::Domain;
-use super::report::{Reporter, operation_number};
+use super::report::{Reporter, operation_number, prepare_name, settle_name};
 use super::service::Inner;
 use crate::error::{Error, Result};
 use crate::host::{CommitError, Note, Probe};
@@ -522,32 +522,4 @@ fn is_long(step: &Settle) -> bool {
             | Settle::Start(_)
             | Settle::Unlink { .. }
     )
-}
-
-fn prepare_name(step: &Prepare) -> &'static str {
-    match step {
-        Prepare::Reserve { .. } | Prepare::Format { .. } | Prepare::Sync { .. } => "creating overlays",
-        Prepare::AddNodes { .. } => "opening overlays",
-        Prepare::Freeze { .. } => "freezing file systems",
-        Prepare::Pause { .. } => "pausing",
-        Prepare::SaveMemory { .. } | Prepare::LiveSave { .. } | Prepare::AwaitSave { .. } => "saving memory",
-        Prepare::SaveTag { .. } | Prepare::CreateTag { .. } => "saving into images",
-    }
-}
-
-fn settle_name(step: &Settle) -> &'static str {
-    match step {
-        Settle::Publish(_) => "publishing",
-        Settle::Resume { .. } => "resuming",
-        Settle::Pause { .. } | Settle::Pivot { .. } => "leaving overlays",
-        Settle::Thaw { .. } => "thawing file systems",
-        Settle::Stop { .. } => "stopping",
-        Settle::Start(_) => "starting",
-        Settle::ApplyTag { .. } => "restoring images",
-        Settle::RemoveTag { .. } => "removing tags",
-        Settle::MergeDown { .. } | Settle::MergeActive { .. } | Settle::PullUp { .. } | Settle::Repoint { .. } => {
-            "merging"
-        }
-        Settle::Unlink { .. } => "removing files",
-    }
 }

@@ -3,7 +3,7 @@
 use super::domain::Domain;
 use super::service::Progress;
 use crate::host::{Report, StepProgress};
-use crate::plan::steps::{OpKind, Plan};
+use crate::plan::steps::{OpKind, Plan, Prepare, Settle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -86,5 +86,35 @@ impl Report for Reporter {
 impl Drop for Reporter {
     fn drop(&mut self) {
         self.domain.progress.send_replace(None);
+    }
+}
+
+/// A prepare step in words.
+pub(super) fn prepare_name(step: &Prepare) -> &'static str {
+    match step {
+        Prepare::Reserve { .. } | Prepare::Format { .. } | Prepare::Sync { .. } => "creating overlays",
+        Prepare::AddNodes { .. } => "opening overlays",
+        Prepare::Freeze { .. } => "freezing file systems",
+        Prepare::Pause { .. } => "pausing",
+        Prepare::SaveMemory { .. } | Prepare::LiveSave { .. } | Prepare::AwaitSave { .. } => "saving memory",
+        Prepare::SaveTag { .. } | Prepare::CreateTag { .. } => "saving into images",
+    }
+}
+
+/// A settle step in words.
+pub(super) fn settle_name(step: &Settle) -> &'static str {
+    match step {
+        Settle::Publish(_) => "publishing",
+        Settle::Resume { .. } => "resuming",
+        Settle::Pause { .. } | Settle::Pivot { .. } => "leaving overlays",
+        Settle::Thaw { .. } => "thawing file systems",
+        Settle::Stop { .. } => "stopping",
+        Settle::Start(_) => "starting",
+        Settle::ApplyTag { .. } => "restoring images",
+        Settle::RemoveTag { .. } => "removing tags",
+        Settle::MergeDown { .. } | Settle::MergeActive { .. } | Settle::PullUp { .. } | Settle::Repoint { .. } => {
+            "merging"
+        }
+        Settle::Unlink { .. } => "removing files",
     }
 }
