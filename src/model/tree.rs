@@ -6,15 +6,16 @@
 use super::flags::ListFlags;
 use super::ids::SnapshotName;
 use super::snapshot::{Snapshot, SnapshotState};
-use std::collections::HashMap;
+use rpds::HashTrieMapSync;
 use std::sync::Arc;
 
-/// All snapshots of one domain. Cheap to clone: a published view shares its snapshots.
+/// All snapshots of one domain. The maps are persistent: a changed tree shares all that did not
+/// change with the one that readers still look at, so a change costs the same in a tree of 10,000.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
-    by_name: HashMap<SnapshotName, Arc<Snapshot>>,
+    by_name: HashTrieMapSync<SnapshotName, Arc<Snapshot>>,
     /// Children of each snapshot (`None`: the roots), in order of insertion.
-    children: HashMap<Option<SnapshotName>, Vec<SnapshotName>>,
+    children: HashTrieMapSync<Option<SnapshotName>, Arc<Vec<SnapshotName>>>,
     current: Option<SnapshotName>,
 }
 
@@ -24,43 +25,43 @@ impl Tree {
     #[must_use]
     pub fn new(snapshots: Vec<Snapshot>, current: Option<SnapshotName>) -> Self {
         let order: Vec<SnapshotName> = snapshots.iter().map(|s| s.name.clone()).collect();
-        let by_name: HashMap<_, _> = snapshots.into_iter().map(|s| (s.name.clone(), Arc::new(s))).collect();
-        let mut tree = Self { by_name, children: HashMap::new(), current };
+        let by_name = snapshots.into_iter().map(|s| (s.name.clone(), Arc::new(s))).collect();
+        let mut tree = Self { by_name, children: HashTrieMapSync::new_sync(), current };
         for name in order {
-            let parent = tree.parent(&name);
-            tree.children.entry(parent).or_default().push(name);
+            tree.attach(tree.parent(&name), name);
         }
         tree.current = tree.current.take().filter(|c| tree.by_name.contains_key(c));
         tree
     }
-    /// The same tree with snapshots replaced or added at the end, and some gone. Costs one copy
-    /// of the index, not of the snapshots.
+    /// The same tree with snapshots replaced or added at the end, and some gone.
     #[must_use]
     pub fn changed(&self, put: Vec<Snapshot>, remove: &[SnapshotName], current: Option<Option<SnapshotName>>) -> Self {
         let mut tree = self.clone();
         for snapshot in put {
             let name = snapshot.name.clone();
             let before = tree.by_name.contains_key(&name).then(|| tree.parent(&name));
-            tree.by_name.insert(name.clone(), Arc::new(snapshot));
+            tree.by_name.insert_mut(name.clone(), Arc::new(snapshot));
             let parent = tree.parent(&name);
             if before.as_ref() != Some(&parent) {
                 if let Some(old) = before {
                     tree.detach(&old, &name);
                 }
-                tree.children.entry(parent).or_default().push(name);
+                tree.attach(parent, name);
             }
         }
         for name in remove {
             let parent = tree.parent(name);
-            if tree.by_name.remove(name).is_some() {
+            if tree.by_name.remove_mut(name) {
                 tree.detach(&parent, name);
             }
         }
         // Children of what went were put with another parent before, or are roots now.
         for name in remove {
-            if let Some(orphans) = tree.children.remove(&Some(name.clone())) {
-                let orphans = orphans.into_iter().filter(|o| tree.by_name.contains_key(o)).collect::<Vec<_>>();
-                tree.children.entry(None).or_default().extend(orphans);
+            let key = Some(name.clone());
+            let orphans = tree.children.get(&key).cloned().unwrap_or_default();
+            tree.children.remove_mut(&key);
+            for orphan in orphans.iter().filter(|o| tree.by_name.contains_key(o)).cloned().collect::<Vec<_>>() {
+                tree.attach(None, orphan);
             }
         }
         if let Some(current) = current {
@@ -71,16 +72,22 @@ impl Tree {
     }
     fn detach(&mut self, parent: &Option<SnapshotName>, name: &SnapshotName) {
         if let Some(siblings) = self.children.get_mut(parent) {
-            siblings.retain(|s| s != name);
+            Arc::make_mut(siblings).retain(|s| s != name);
             if siblings.is_empty() {
-                self.children.remove(parent);
+                self.children.remove_mut(parent);
             }
+        }
+    }
+    fn attach(&mut self, parent: Option<SnapshotName>, name: SnapshotName) {
+        match self.children.get_mut(&parent) {
+            Some(siblings) => Arc::make_mut(siblings).push(name),
+            None => self.children.insert_mut(parent, Arc::new(vec![name])),
         }
     }
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.by_name.len()
+        self.by_name.size()
     }
     /// Whether there are none.
     #[must_use]
