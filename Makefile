@@ -2,10 +2,10 @@
 # (lint and test) has 40 minutes.
 #
 #   build    once, dev profile, dependencies included          ~ 4 min
-#   lint     clippy and doc check the same crates again        ~ 4 min
+#   lint     clippy and doc check the same crates again        ~ 3 min
 #   test     setup (apt, second QEMU)                          ~ 1 min
-#            unit, golden, property and crash tests            ~ 4 min
-#            end to end on real QEMUs                          ~ 8 min
+#            unit, golden, property and crash tests            ~ 5 min
+#            end to end on real QEMUs                          ~ 5 min
 #   demo     after the build                                   < 1 min
 #   bench    release build ~ 6 min, then                       ~ 3 min
 
