@@ -113,22 +113,7 @@ impl Daemon {
             if let Some(status) = self.child.as_ref().and_then(|c| exited(c.id())) {
                 panic!("virsnapd ended at once ({status}):\n{}", self.log());
             }
-            let owned: bool = self
-                .client
-                .connection
-                .call_method(
-                    Some("org.freedesktop.DBus"),
-                    "/org/freedesktop/DBus",
-                    Some("org.freedesktop.DBus"),
-                    "NameHasOwner",
-                    &("org.libvirt",),
-                )
-                .await
-                .ok()?
-                .body()
-                .deserialize()
-                .ok()?;
-            owned.then_some(())
+            self.owns_the_name().await?.then_some(())
         })
         .await;
     }
@@ -156,7 +141,19 @@ impl Daemon {
 
     /// The next daemon can take the name only when the bus has seen this one go.
     async fn gone_from_bus(&self) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        eventually("the bus sees it go", || async { (!self.owns_the_name().await?).then_some(()) }).await;
+    }
+
+    async fn owns_the_name(&self) -> Option<bool> {
+        const BUS: &str = "org.freedesktop.DBus";
+        let asked = self.client.connection.call_method(
+            Some(BUS),
+            "/org/freedesktop/DBus",
+            Some(BUS),
+            "NameHasOwner",
+            &("org.libvirt",),
+        );
+        asked.await.ok()?.body().deserialize().ok()
     }
 
     /// Process ids of the QEMUs that work in this test's directories.
