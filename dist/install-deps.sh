@@ -3,17 +3,20 @@
 # QEMU for x86, qemu-img, a D-Bus daemon, a C compiler (for the bundled SQLite) and make.
 set -eu
 
-missing=
 need() { # need COMMAND PACKAGE
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
-need qemu-system-x86_64 qemu-system-x86
-need qemu-img qemu-utils
-need dbus-daemon dbus
-need cc gcc
-need make make
-need setsid util-linux
+look() {
+    missing=
+    need qemu-system-x86_64 qemu-system-x86
+    need qemu-img qemu-utils
+    need dbus-daemon dbus
+    need cc gcc
+    need make make
+    need setsid util-linux
+}
 
+look
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "install-deps: not a Debian machine; please install:$missing" >&2
@@ -27,7 +30,17 @@ if [ "$(id -u)" -ne 0 ]; then
         exit 1
     fi
 fi
-echo "install-deps: installing$missing"
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-# shellcheck disable=SC2086 # a list of words
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+# Twice: a newer qemu-utils than the release's own goes when the release's QEMU comes, and is then
+# missing itself.
+for _ in 1 2; do
+    [ -n "$missing" ] || break
+    echo "install-deps: installing$missing"
+    # shellcheck disable=SC2086 # a list of words
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    look
+done
+if [ -n "$missing" ]; then
+    echo "install-deps: still missing:$missing" >&2
+    exit 1
+fi

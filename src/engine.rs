@@ -11,3 +11,4 @@ mod report;
 pub mod service;
 mod snapshots;
 pub mod stats;
+mod view;

@@ -144,6 +144,8 @@ pub trait Host: Send + Sync {
     /// Press the reset button.
     async fn reset(&self, instance: Instance) -> Result<()>;
 
+    /// Wait for programs that a killed daemon has left running, before anything is recovered.
+    async fn leftovers_gone(&self) {}
     /// What is at these paths, headers included; also at each backing file below them.
     async fn look(&self, paths: &[Utf8PathBuf]) -> Result<Facts>;
     /// Every image in the directories of these paths that lies on another one: overlays that

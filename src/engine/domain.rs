@@ -1,6 +1,6 @@
 //! One domain in memory: its state, the view that readers see, and its job slot.
 
-use super::service::{Progress, View};
+use super::view::{Progress, View};
 use crate::error::{Code, Error, Result};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance};

@@ -248,7 +248,7 @@ impl Service {
 
 fn start_flags(bits: u32, call: &str) -> Result<StartFlags> {
     let flags = StartFlags::parse(bits, call)?;
-    let done = StartFlags::PAUSED | StartFlags::FORCE_BOOT | StartFlags::BYPASS_CACHE;
+    let done = StartFlags::PAUSED | StartFlags::FORCE_BOOT | StartFlags::BYPASS_CACHE | StartFlags::RESET_NVRAM;
     if done.contains(flags) {
         return Ok(flags);
     }

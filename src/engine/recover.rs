@@ -47,6 +47,7 @@ impl Inner {
     /// End one domain's operations.
     pub(super) async fn recover(&self, recovery: Recovery) {
         let Recovery { domain, slot, rows } = recovery;
+        self.host.leftovers_gone().await;
         for row in rows {
             self.attach_all(&domain, &row.plan).await;
             let op = row.plan.op;

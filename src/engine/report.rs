@@ -1,7 +1,7 @@
 //! How far an operation is, and how long the guest stood still for it.
 
 use super::domain::Domain;
-use super::service::Progress;
+use super::view::Progress;
 use crate::host::{Report, StepProgress};
 use crate::plan::steps::{OpKind, Plan, Prepare, Settle};
 use std::sync::Arc;

@@ -5,8 +5,12 @@
 use crate::error::{Code, Error, Result};
 use std::ffi::{OsStr, OsString};
 use std::process::Stdio;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
+
+/// Marks our children, so that the next daemon knows those that a killed one has left running.
+const MARK: (&str, &str) = ("VIRSNAP_CHILD", "1");
 
 /// The most that is kept of a child's output, each of stdout and stderr.
 const MAX_OUTPUT: usize = 16 << 20;
@@ -57,6 +61,7 @@ impl Child {
         let mut child = Command::new(&self.program)
             .args(&self.args)
             .env("LC_ALL", "C")
+            .env(MARK.0, MARK.1)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -87,6 +92,44 @@ impl Child {
             format!("Child process ({}) unexpected {status}: {}", self.line(), said.trim_end()),
         ))
     }
+}
+
+/// Wait until every child that a killed daemon has left behind has ended. It may still be writing
+/// to an image: nothing may be concluded from, or done to, that image before.
+pub async fn leftovers_gone() {
+    let mut waited = Duration::ZERO;
+    while let Some(pid) = tokio::task::spawn_blocking(leftover).await.ok().flatten() {
+        if waited == Duration::from_secs(5) {
+            tracing::warn!(pid, "waiting for a program that an earlier daemon has started");
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        waited += LOOK_AGAIN;
+    }
+}
+
+/// How often a leftover is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A process with our mark whose parent is no daemon any more.
+fn leftover() -> Option<u32> {
+    let mark = format!("{}={}", MARK.0, MARK.1);
+    let pids = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    pids.into_iter().find(|pid| {
+        let marked = std::fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environ| environ.split(|b| *b == 0).any(|entry| entry == mark.as_bytes()));
+        // The parent is the fourth field; the second, the name, may hold anything but ends at the last ')'.
+        let parent = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
+        };
+        marked && parent().is_some_and(|p| p != std::process::id() && !is_daemon(p))
+    })
+}
+
+fn is_daemon(pid: u32) -> bool {
+    let exe = |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let name = exe(&pid.to_string());
+    name.is_some() && (name == exe("self") || name.is_some_and(|n| n.ends_with("virsnapd")))
 }
 
 async fn capture(pipe: Option<impl AsyncRead + Unpin>, watch: &mut (impl FnMut(&[u8]) + Send)) -> Vec<u8> {

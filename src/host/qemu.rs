@@ -41,7 +41,7 @@ mod tags;
 mod tests;
 
 use crate::error::{Error, Result};
-use crate::host::{CommitError, Host, HostEvent, Note, Probe, Report, images};
+use crate::host::{CommitError, Host, HostEvent, Note, Probe, Report, command, images};
 use crate::model::domain::{RunState, Runtime};
 use crate::model::ids::{DomainId, Instance, OpId};
 use crate::plan::facts::{Capabilities, Facts};
@@ -176,6 +176,10 @@ impl Host for QemuHost {
 
     async fn reset(&self, instance: Instance) -> Result<()> {
         self.command(instance, "system_reset").await
+    }
+
+    async fn leftovers_gone(&self) {
+        command::leftovers_gone().await;
     }
 
     async fn look(&self, paths: &[Utf8PathBuf]) -> Result<Facts> {

@@ -91,10 +91,8 @@ pub fn check_flags(bits: u32) -> Result<CreateFlags> {
     if known.contains(CreateFlags::LIVE | CreateFlags::REDEFINE) {
         return Err(flags::exclusive(&name("LIVE"), &name("REDEFINE")));
     }
-    for (flag, text) in [(CreateFlags::QUIESCE, "flag QUIESCE"), (CreateFlags::VALIDATE, "flag VALIDATE")] {
-        if known.contains(flag) {
-            return Err(Refusal::NotYet(text).into());
-        }
+    if known.contains(CreateFlags::VALIDATE) {
+        return Err(Refusal::NotYet("flag VALIDATE").into());
     }
     Ok(known)
 }
@@ -147,6 +145,9 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
         }
     };
     let view = domain::view(request.xml()?)?;
+    if flags.contains(CreateFlags::QUIESCE) {
+        check_quiesce(request.state, &view)?;
+    }
     let disk_only = flags.contains(CreateFlags::DISK_ONLY);
     let external =
         disk_only || memory_external || (!request.active() && doc.disks.iter().any(SnapshotDisk::is_external));
@@ -182,6 +183,17 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
         view,
         external,
     })
+}
+
+/// A guest that is off has nothing to freeze; one that stands still cannot answer; the agent of one that runs cannot be
+/// spoken to yet.
+fn check_quiesce(state: DomainState, view: &DomainView) -> Result<(), Refusal> {
+    match state {
+        DomainState::Shutoff => Ok(()),
+        DomainState::Running if view.has_agent_channel => Err(Refusal::NotYet("flag QUIESCE")),
+        DomainState::Running => Err(Refusal::NoAgent),
+        _ => Err(Refusal::NotRunning),
+    }
 }
 
 impl Draft {

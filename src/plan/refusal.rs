@@ -20,6 +20,10 @@ pub enum Refusal {
     LiveNeedsMemory,
     #[error("live snapshots need userfaultfd write protection, which this host refuses")]
     LiveNotHere,
+    #[error("QEMU guest agent is not configured")]
+    NoAgent,
+    #[error("domain is not running")]
+    NotRunning,
     #[error("{0} is not implemented yet")]
     NotYet(&'static str),
     #[error("Invalid domain state {0}")]
@@ -152,7 +156,10 @@ impl Refusal {
     fn code(&self) -> Code {
         use Refusal::*;
         match self {
-            HaltTransient | TransientRevert | HalfDeleted(_) | TransientMigration => Code::OperationInvalid,
+            NoAgent => Code::ArgumentUnsupported,
+            NotRunning | HaltTransient | TransientRevert | HalfDeleted(_) | TransientMigration => {
+                Code::OperationInvalid
+            }
             NameSlash(_) | NameDot(_) => Code::XmlDetail,
             LiveNeedsMemory
             | LiveNotHere

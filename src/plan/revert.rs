@@ -62,11 +62,8 @@ pub fn check_flags(bits: u32) -> Result<RevertFlags> {
     if raw.contains(RevertFlags::RUNNING | RevertFlags::PAUSED) {
         return Err(flags::exclusive("VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING", "VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED"));
     }
-    let known = RevertFlags::parse(bits, "qemuSnapshotRevert")?;
-    if known.contains(RevertFlags::RESET_NVRAM) {
-        return Err(Refusal::NotYet("flag RESET_NVRAM").into());
-    }
-    Ok(known)
+    // RESET_NVRAM has nothing to do: a domain with NVRAM is refused at define.
+    RevertFlags::parse(bits, "qemuSnapshotRevert")
 }
 
 /// A revert whose rules are kept, before anything was looked at.

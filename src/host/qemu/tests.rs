@@ -100,20 +100,6 @@ async fn a_live_save_is_undone_in_the_middle() {
     read_header(&world.path("mem")).unwrap();
 }
 
-/// `cargo test -- --ignored --nocapture pause` on an idle machine.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn the_pause_of_a_live_save() {
-    for memory in [128, 1024] {
-        let world = World::running_with(memory).await;
-        let begun = std::time::Instant::now();
-        let (_, wait) = live_save(&world, &both(&world)).await;
-        world.prepare(&wait).await.unwrap();
-        let (paused, all) = (world.pauses.lock().unwrap()[0], begun.elapsed());
-        eprintln!("{memory} MiB: paused for {paused} µs, {all:?} in all");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_save_that_stopped_half_way_is_undone_too() {
     let world = World::running().await;
