@@ -7,6 +7,8 @@ need() { # need COMMAND PACKAGE
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
 look() {
+    # The shell remembers where commands were.
+    hash -r
     missing=
     need qemu-system-x86_64 qemu-system-x86
     need qemu-img qemu-utils
