@@ -45,7 +45,7 @@
 //! Only two things are commits: a publish (one SQLite transaction) and the disk switch of a running guest (one QMP
 //! `transaction`, probed by the device's root node). Where QEMU is gone and the probe has no answer, recovery goes forward:
 //! an overlay that was ever attached may hold guest data. See [`plan::steps`] for every step with its inverse, and
-//! `tests/crash.rs`, which cuts every operation at every step.
+//! `tests/crash`, which cuts every operation at every step.
 //!
 //! Rules that the planner keeps, each with its reason at the rule: an image is committed into only while
 //! nothing else has it as its backing file ([`plan::delete`]); an active layer is left only while the guest stands still, until

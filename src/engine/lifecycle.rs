@@ -35,8 +35,7 @@ impl State {
 impl Service {
     /// `virDomainDefineXML`.
     pub async fn define(&self, xml: &str) -> Result<DomainId> {
-        let text = domain::root_text(&self.inner.host.check_definition(xml)?)?;
-        let (id, name) = self.inner.identify(&text)?;
+        let (text, id, name) = self.inner.checked(xml)?;
         if let Some(domain) = self.inner.find(id) {
             let _slot = domain.slot("define").await?;
             self.inner.finish_open_ops(&domain).await?;
@@ -66,8 +65,7 @@ impl Service {
     /// `virDomainCreateXML`: start a transient domain, or a persistent one from another definition.
     pub async fn create_xml(&self, xml: &str, flags: u32) -> Result<DomainId> {
         let flags = start_flags(flags, "qemuDomainCreateXML")?;
-        let text = domain::root_text(&self.inner.host.check_definition(xml)?)?;
-        let (id, name) = self.inner.identify(&text)?;
+        let (text, id, name) = self.inner.checked(xml)?;
         let domain = match self.inner.find(id) {
             Some(domain) => domain,
             None => {
@@ -256,6 +254,16 @@ fn start_flags(bits: u32, call: &str) -> Result<StartFlags> {
 }
 
 impl Inner {
+    /// A definition that the host can run, alone and with a UUID; its UUID and its name.
+    fn checked(&self, xml: &str) -> Result<(String, DomainId, String)> {
+        let mut text = domain::root_text(&self.host.check_definition(xml)?)?;
+        if domain::view(&text)?.uuid.is_none() {
+            text = edit::set_uuid(&text, uuid::Uuid::new_v4())?;
+        }
+        let (id, name) = self.identify(&text)?;
+        Ok((text, id, name))
+    }
+
     /// UUID and name of a checked definition, if they fit the domains that are there
     /// (`virDomainObjListIsDuplicate`).
     fn identify(&self, xml: &str) -> Result<(DomainId, String)> {

@@ -164,7 +164,7 @@ pub(super) async fn settle(guests: &dyn Guests, op: OpId, step: &Settle, report:
             Some(qemu) => unless_gone(cpu::stop(&qemu).await),
             None => Ok(()),
         },
-        Settle::Thaw { .. } => Ok(()),
+        Settle::Thaw { .. } => Err(Error::unsupported("thawing the guest's file systems")),
         Settle::Stop { instance } => guests.kill(*instance, true).await,
         Settle::ApplyTag { image, tag } => img::apply_tag(image, tag).await,
         Settle::RemoveTag { instance, images, tag } => tags::remove(guests, op, *instance, images, tag, report).await,
