@@ -360,12 +360,13 @@ async fn a_guest_that_dies_before_the_pivot_is_merged_without_it() {
     world.settle(&steps[0].0).await;
     world.counted(2).await;
     world.kill_qemu();
-    let last = world.stamp("a1");
+    // It may have died between its stamps of the two disks.
+    let last = (world.stamp("a1"), world.stamp("b1"));
     for (active, pivot) in &steps {
         world.settle(active).await;
         world.settle(pivot).await;
     }
-    assert_eq!((world.stamp("a.qcow2"), world.stamp("b.qcow2")), (last, last));
+    assert_eq!((world.stamp("a.qcow2"), world.stamp("b.qcow2")), last);
     TWO.iter().for_each(|n| world.check(n));
 }
 
