@@ -100,6 +100,9 @@ pub(super) async fn prepare(
         Prepare::SaveTag { instance, tag, vmstate, images } => {
             tags::save(&*must_live(guests, *instance).await?, op, tag, vmstate, images, report).await?;
         }
+        Prepare::TagDisks { instance, images, tag } => {
+            tags::take(&*must_live(guests, *instance).await?, tag, images).await?;
+        }
         Prepare::CreateTag { image, tag } => img::create_tag(image, tag).await?,
     }
     Ok(None)
@@ -121,6 +124,9 @@ pub(super) async fn undo(guests: &dyn Guests, op: OpId, step: &Prepare, note: Op
         },
         Prepare::LiveSave { instance, disks, .. } => saves::undo_live(guests, op, *instance, disks).await,
         Prepare::SaveTag { instance, tag, images, .. } => tags::undo_save(guests, op, *instance, images, tag).await,
+        Prepare::TagDisks { instance, images, tag } => {
+            tags::remove(guests, op, Some(*instance), images, tag, &Unwatched).await
+        }
         Prepare::CreateTag { image, tag } => img::remove_tag(image, tag).await,
     }
 }
