@@ -156,9 +156,11 @@ impl Inner {
     /// Two running guests cannot have one name, and no image two writers.
     pub(super) fn refuse_namesake(&self, domain: &Arc<Domain>) -> Result<()> {
         let name = domain.view().name.clone();
-        let other = self.all().into_iter().map(|d| d.view()).find(|v| {
-            v.id != domain.id && v.name == name && v.run.state.is_active()
-        });
+        let other = self
+            .all()
+            .into_iter()
+            .map(|d| d.view())
+            .find(|v| v.id != domain.id && v.name == name && v.run.state.is_active());
         match other {
             Some(other) => Err(Error::new(
                 Code::OperationInvalid,

@@ -3,19 +3,19 @@
 use super::domain::{Domain, State};
 use super::service::{Inner, Service};
 use crate::error::{Error, Result};
+use crate::model::event::{EventKind, Lifecycle};
 use crate::model::flags::{self, CreateFlags, DeleteFlags, ListFlags};
 use crate::model::ids::{DomainId, Instance, SnapshotName};
 use crate::model::snapshot::Memory;
-use crate::model::event::{EventKind, Lifecycle};
 use crate::model::tree::Tree;
-use crate::plan::facts::Backends;
-use crate::plan::steps::Change;
 use crate::plan::create::{self, CreateRequest};
 use crate::plan::delete::{self, DeleteRequest};
+use crate::plan::facts::Backends;
 use crate::plan::graph::Graph;
 use crate::plan::redefine::{self, RedefineRequest};
 use crate::plan::refusal::Refusal;
 use crate::plan::revert::{self, RevertRequest};
+use crate::plan::steps::Change;
 use crate::xml;
 use crate::xml::scan::Limits;
 use crate::xml::snapshot::Form;
@@ -273,7 +273,8 @@ impl Inner {
             let state = other.state();
             others.extend(state.images()?.into_iter().map(|(_, i)| i.path));
             if let Some(xml) = state.live_xml() {
-                let written = xml::domain::view(xml)?.disks.into_iter().filter(|d| !d.readonly).filter_map(|d| d.source);
+                let written =
+                    xml::domain::view(xml)?.disks.into_iter().filter(|d| !d.readonly).filter_map(|d| d.source);
                 busy.extend(written.map(|path| (path, state.row.name.clone())));
             }
             for s in state.tree.iter() {

@@ -146,11 +146,7 @@ fn check_chain(disk: &str, top: &Utf8Path, facts: &Facts) -> Result<(), Refusal>
 }
 
 /// libvirt's checks of the set as a whole.
-pub(super) fn check_set(
-    request: &CreateRequest<'_>,
-    snapshot: &Snapshot,
-    view: &DomainView,
-) -> Result<(), Refusal> {
+pub(super) fn check_set(request: &CreateRequest<'_>, snapshot: &Snapshot, view: &DomainView) -> Result<(), Refusal> {
     let count = |l| snapshot.disks.iter().filter(|d| d.location == Some(l)).count();
     let (internal, external) = (count(Location::Internal), count(Location::External));
     let manual = count(Location::Manual) > 0;

@@ -247,7 +247,8 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
 
 /// Whether its disks are frozen below overlays: those of a snapshot without any disk of its own (memory only) are too.
 fn has_overlays(target: &Snapshot) -> bool {
-    target.disks.iter().any(SnapshotDisk::is_external) || (target.is_external() && target.internal_disks().next().is_none())
+    target.disks.iter().any(SnapshotDisk::is_external)
+        || (target.is_external() && target.internal_disks().next().is_none())
 }
 
 fn fresh_overlays(
@@ -275,11 +276,7 @@ fn fresh_overlays(
                 path: overlay_path(&base.path, &suffix(request.now, 0)),
             })?;
         let format = own.and_then(|d| d.format.clone()).unwrap_or_else(|| "qcow2".to_owned());
-        out.push(Fresh {
-            target: DiskTarget(disk.target.clone()),
-            base,
-            overlay: Image { path, format },
-        });
+        out.push(Fresh { target: DiskTarget(disk.target.clone()), base, overlay: Image { path, format } });
     }
     Ok(out)
 }
