@@ -11,6 +11,7 @@ pub mod qemu;
 pub mod save_image;
 #[allow(missing_docs)]
 pub mod sim;
+pub mod xen;
 
 use crate::error::{Error, Result};
 use crate::model::domain::{RunState, Runtime};
@@ -159,6 +160,8 @@ pub trait Host: Send + Sync {
     /// Find a hypervisor that was started earlier, by another life of this daemon perhaps; `None`
     /// if it is gone. From here on its events are reported.
     async fn attach(&self, domain: DomainId, instance: Instance, xml: &str) -> Result<Option<(RunState, Runtime)>>;
+    /// Every hypervisor that the store knows was looked for: from here on what others do on this host is told, too.
+    async fn watch(&self) {}
     /// End it, at any moment, whatever else runs. Returns when the process is gone; fine if it is gone already. `graceful` lets it write
     /// out its caches first. No `Gone` event is reported for it;
     /// one of an end that came before is reported before this returns.

@@ -63,6 +63,7 @@ impl Service {
                 drop(slot);
             }
         }
+        inner.host.watch().await;
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             loop {

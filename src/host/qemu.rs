@@ -34,7 +34,7 @@ pub mod qmp;
 #[cfg(test)]
 mod real_tests;
 mod saves;
-mod steps;
+pub(in crate::host) mod steps;
 mod strict;
 mod tags;
 #[cfg(test)]
@@ -214,7 +214,7 @@ impl Host for QemuHost {
 
 #[async_trait]
 impl steps::Guests for QemuHost {
-    fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
+    async fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
         self.registry.running(instance)
     }
 

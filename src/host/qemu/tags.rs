@@ -70,7 +70,7 @@ pub(super) async fn save(
 }
 
 /// Tag the disks of a guest that stands still, in one transaction.
-pub(in crate::host) async fn take(qemu: &RunningQemu, tag: &str, images: &[Image]) -> Result<()> {
+pub(super) async fn take(qemu: &RunningQemu, tag: &str, images: &[Image]) -> Result<()> {
     cpu::wake(qemu).await?;
     let graph = Graph::read(&qemu.monitor).await?;
     let action = |image: &Image| {
