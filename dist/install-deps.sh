@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install what virsnap needs at run time and for its tests, through apt, and only what is missing:
-# QEMU for x86, qemu-img, a D-Bus daemon, a C compiler (for the bundled SQLite) and make.
+# QEMU for x86, qemu-img, a D-Bus daemon, a C compiler (for the bundled SQLite) and make; and whatever
+# is named as COMMAND:PACKAGE.
 set -eu
 
 need() { # need COMMAND PACKAGE
@@ -16,9 +17,12 @@ look() {
     need cc gcc
     need make make
     need setsid util-linux
+    for more in "$@"; do
+        need "${more%%:*}" "${more#*:}"
+    done
 }
 
-look
+look "$@"
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "install-deps: not a Debian machine; please install:$missing" >&2
@@ -40,7 +44,7 @@ for _ in 1 2; do
     echo "install-deps: installing$missing"
     # shellcheck disable=SC2086 # a list of words
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-    look
+    look "$@"
 done
 if [ -n "$missing" ]; then
     echo "install-deps: still missing:$missing" >&2
