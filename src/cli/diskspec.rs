@@ -123,7 +123,7 @@ fn attribute(name: &str, value: &Option<String>) -> String {
 }
 
 /// As libvirt escapes, dropping what XML cannot carry (`virBufferEscapeString`).
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
