@@ -88,7 +88,11 @@ impl XenHost {
     async fn set_paused(&self, instance: Instance, paused: bool) -> Result<()> {
         let domid = self.guests.domid(instance)?;
         let _busy = self.guests.busy(instance);
-        if paused { xl::pause(domid).await? } else { memory::unpause(domid).await? }
+        if paused {
+            xl::pause(domid).await?
+        } else {
+            memory::unpause(domid).await?
+        }
         self.guests.change(instance, |g| g.paused = paused);
         Ok(())
     }

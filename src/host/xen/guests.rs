@@ -9,8 +9,8 @@
 //! daemon died between a start and its mark, the note that was written before the start tells.
 //! Must not know: what is done to guests.
 
-use super::xl::{self, Listed};
 use super::xenstore;
+use super::xl::{self, Listed};
 use crate::error::{Error, Result};
 use crate::model::ids::{DomainId, Instance};
 use camino::Utf8PathBuf;
@@ -158,16 +158,7 @@ impl Guests {
 
     /// It is there and marked.
     pub(super) fn attach(&self, domain: DomainId, instance: Instance, domid: u32, starter: Starter, paused: bool) {
-        let guest = Guest {
-            domain,
-            domid,
-            starter,
-            phase: Phase::Here,
-            paused,
-            differs: 0,
-            busy: 0,
-            stop_told: false,
-        };
+        let guest = Guest { domain, domid, starter, phase: Phase::Here, paused, differs: 0, busy: 0, stop_told: false };
         self.lock().insert(instance, guest);
     }
 

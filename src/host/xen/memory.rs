@@ -91,7 +91,12 @@ pub(super) async fn unpause(domid: u32) -> Result<()> {
 }
 
 /// Whatever became of a save: the guest runs again, or is paused as it was. Fine if it is gone.
-pub(super) async fn undo(guests: &Arc<Guests>, instance: Instance, was_running: bool, scratch: &Utf8Path) -> Result<()> {
+pub(super) async fn undo(
+    guests: &Arc<Guests>,
+    instance: Instance,
+    was_running: bool,
+    scratch: &Utf8Path,
+) -> Result<()> {
     let _busy = guests.busy(instance);
     let Some(mut guest) = guests.locate(instance).await? else { return Ok(()) };
     if guest.stopped == Some(Reason::Suspend) {

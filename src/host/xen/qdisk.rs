@@ -81,7 +81,10 @@ fn serves(pid: u32, domid: u32, path: &Utf8Path) -> bool {
         (fields.get(7) == Some(&path.as_str()) && fields[3] == "00010000").then(|| format!("socket:[{}]", fields[6]))
     });
     let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    for_domain && fds.flatten().any(|fd| std::fs::read_link(fd.path()).ok().as_deref().and_then(|l| l.to_str()) == inode.as_deref())
+    for_domain
+        && fds
+            .flatten()
+            .any(|fd| std::fs::read_link(fd.path()).ok().as_deref().and_then(|l| l.to_str()) == inode.as_deref())
 }
 
 /// The disks and the paths of their devices, by which the block graph knows them.

@@ -189,11 +189,7 @@ async fn wishes(hands: &Hands, listed: &Listed) -> Result<[Then; 3]> {
         Some("preserve") => Then::Preserve,
         _ => default,
     };
-    Ok([
-        then("on_poweroff", Then::Destroy),
-        then("on_reboot", Then::Restart),
-        then("on_crash", Then::Destroy),
-    ])
+    Ok([then("on_poweroff", Then::Destroy), then("on_reboot", Then::Restart), then("on_crash", Then::Destroy)])
 }
 
 /// A domain that is not known: one that somebody else has started, unless it is one of ours on its way.
