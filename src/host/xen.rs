@@ -1,0 +1,6 @@
+//! Xen, through `xl`.
+//!
+//! Must not know: the store, the engine.
+
+pub mod foreign;
+pub mod record;
