@@ -142,10 +142,10 @@ impl fmt::Display for Reason {
 /// Every record in `dir` that is not ours, judged.
 pub fn foreign(dir: &Utf8Path, owner: &Owner<'_>) -> Result<Vec<Foreign>> {
     let view = domain::view(owner.xml)?;
-    let (records, more) = record::list(dir)?;
+    let listing = record::list(dir)?;
     let mut out = Vec::new();
     let judge = Judge { dir, owner, view: &view, place: place(dir) };
-    for (file, name, form) in records {
+    for record::Listed { file, name, form } in listing.records {
         match judge.record(&file, &name, form) {
             Ok(None) => {}
             Ok(Some(document)) => {
@@ -160,7 +160,7 @@ pub fn foreign(dir: &Utf8Path, owner: &Owner<'_>) -> Result<Vec<Foreign>> {
             Err(reason) => out.push(Foreign::Refused { name, file, reason }),
         }
     }
-    if more {
+    if listing.more {
         out.push(Foreign::Refused { name: String::new(), file: dir.to_owned(), reason: Reason::TooMany });
     }
     Ok(out)

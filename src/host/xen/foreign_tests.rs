@@ -4,6 +4,7 @@ use super::*;
 use crate::model::snapshot::SnapshotState;
 use crate::xml::scan::Limits;
 use crate::xml::snapshot::{Form as XmlForm, SnapshotDoc, parse};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
@@ -18,6 +19,12 @@ struct Scene {
     xml: String,
 }
 
+/// Past the harness, which keeps what a test prints to itself.
+fn skipped(why: &str) {
+    let thread = std::thread::current();
+    writeln!(std::io::stderr(), "SKIPPED {}: {why}", thread.name().unwrap_or_default()).unwrap();
+}
+
 fn img(args: &[&str]) {
     assert!(Command::new("qemu-img").args(args).status().unwrap().success(), "qemu-img {args:?}");
 }
@@ -26,7 +33,7 @@ impl Scene {
     /// `None`, said so, without root.
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("SKIPPED: only root can write a record of root's; run this test as root");
+            skipped("only root can write a record of root's; run this test as root");
             return None;
         }
         let temp = tempfile::tempdir().unwrap();
@@ -359,7 +366,7 @@ fn our_own_records_are_not_foreign_until_somebody_changes_them() {
 #[test]
 fn without_root_no_record_is_taken_in() {
     if rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: run this test as another user than root");
+        skipped("run this test as another user than root");
         return;
     }
     let temp = tempfile::tempdir().unwrap();

@@ -56,6 +56,22 @@ pub(super) enum Form {
     KeyValue,
 }
 
+/// A file that is named like a record.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    pub(super) file: Utf8PathBuf,
+    pub(super) name: String,
+    pub(super) form: Form,
+}
+
+/// The records of one directory.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Listing {
+    pub(super) records: Vec<Listed>,
+    /// Whether there are so many that not all were read.
+    pub(super) more: bool,
+}
+
 /// Who wrote a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Author {
@@ -164,7 +180,7 @@ pub fn remove(dir: &Utf8Path, domain: DomainId, name: &SnapshotName) -> Result<(
 /// record's, or the domain has gone and come back.
 pub fn stale(dir: &Utf8Path, domain: DomainId, names: &BTreeSet<SnapshotName>) -> Result<Vec<SnapshotName>> {
     let mut out = Vec::new();
-    for (file, name, form) in list(dir)?.0 {
+    for Listed { file, name, form } in list(dir)?.records {
         let name = SnapshotName(name);
         if form == Form::Json && !names.contains(&name) && author_at(&file, domain)? == Some(Author::Us) {
             out.push(name);
@@ -173,11 +189,11 @@ pub fn stale(dir: &Utf8Path, domain: DomainId, names: &BTreeSet<SnapshotName>) -
     Ok(out)
 }
 
-/// The records in the directory by file name, and whether there are more. No directory: no records.
-pub(super) fn list(dir: &Utf8Path) -> Result<(Vec<(Utf8PathBuf, String, Form)>, bool)> {
+/// The records in the directory by file name. No directory: no records.
+pub(super) fn list(dir: &Utf8Path) -> Result<Listing> {
     let fail = |e: std::io::Error| Error::system(format!("cannot read directory '{dir}'"), &e);
     let entries = match dir.read_dir_utf8() {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok((Vec::new(), false)),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Listing::default()),
         entries => entries.map_err(fail)?,
     };
     let mut out = Vec::new();
@@ -185,13 +201,13 @@ pub(super) fn list(dir: &Utf8Path) -> Result<(Vec<(Utf8PathBuf, String, Form)>, 
         // A name that is not UTF-8 is none of ours.
         let Ok(entry) = entry else { continue };
         if let Some((name, form)) = named(entry.file_name()) {
-            out.push((entry.path().to_owned(), name, form));
+            out.push(Listed { file: entry.path().to_owned(), name, form });
         }
     }
-    out.sort_by(|a, b| a.0.cmp(&b.0));
+    out.sort_by(|a, b| a.file.cmp(&b.file));
     let more = out.len() > MAX_RECORDS;
     out.truncate(MAX_RECORDS);
-    Ok((out, more))
+    Ok(Listing { records: out, more })
 }
 
 /// Open a regular file and nothing else: no link is followed, no pipe waited for, no device woken.
