@@ -13,16 +13,20 @@
 //! | `guests` | which domid is which start of which domain |
 //! | `start`, `watch`, `memory` | starting and ending; what happens by itself; saving memory |
 //! | `qdisk`, `writers`, `backends` | the QEMU of a domain's disks; never two writers; what each disk can do |
-//! | `steps` | the steps of a plan |
+//! | `steps`, `toolstack` | the steps of a plan; what `xl` is told of them |
+//! | [`record`], [`foreign`] | copies of the snapshots' records for others; others' records, judged |
 //!
 //! What differs from QEMU is said by [`Capabilities::xen`]; the planner and the engine are the same.
 //! Must not know: the store, the engine, D-Bus.
 
 mod backends;
 pub mod config;
+pub mod foreign;
 mod guests;
 mod memory;
 mod qdisk;
+pub mod record;
+mod records;
 mod save_file;
 mod start;
 mod steps;
@@ -32,10 +36,11 @@ mod writers;
 mod xenstore;
 mod xl;
 
-use super::{CommitError, Host, HostEvent, HostEventKind, Note, Probe, Report, command, images, qemu};
+use super::{CommitError, ForeignRecord, Host, HostEvent, HostEventKind, Note, Probe, Report, command, images, qemu};
 use crate::error::{Code, Error, Result};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
-use crate::model::ids::{DomainId, Instance, OpId};
+use crate::model::ids::{DomainId, Instance, OpId, SnapshotName};
+use crate::model::tree::Tree;
 use crate::plan::facts::{Backends, Capabilities, Facts, FileKind};
 use crate::plan::steps::{Prepare, Settle, Start, SwitchDisk};
 use async_trait::async_trait;
@@ -188,6 +193,33 @@ impl Host for XenHost {
 
     async fn backends(&self, instance: Option<Instance>, xml: &str) -> Result<Backends> {
         backends::classify(instance.and_then(|i| self.guests.domid(i).ok()), xml).await
+    }
+
+    async fn record(&self, domain: DomainId, tree: &Tree, changed: &[SnapshotName]) {
+        records::update(domain, tree, changed).await;
+    }
+
+    async fn record_all(&self, domain: DomainId, tree: &Tree, xml: &str) {
+        records::reconcile(domain, tree).await;
+        match records::others(domain, tree, xml).await {
+            Ok((usable, _)) => {
+                for xml in usable {
+                    let kind = HostEventKind::FoundSnapshot { xml };
+                    self.emit(HostEvent { domain, instance: Instance(uuid::Uuid::nil()), kind });
+                }
+            }
+            Err(error) => tracing::warn!(%domain, %error, "records of others"),
+        }
+    }
+
+    async fn foreign_records(&self, domain: DomainId, tree: &Tree, xml: &str) -> Vec<ForeignRecord> {
+        match records::others(domain, tree, xml).await {
+            Ok((_, refused)) => refused,
+            Err(error) => {
+                tracing::warn!(%domain, %error, "records of others");
+                Vec::new()
+            }
+        }
     }
 
     async fn leftovers_gone(&self) {

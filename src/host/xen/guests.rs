@@ -156,6 +156,14 @@ impl Guests {
         Ok(())
     }
 
+    /// Nobody else watches over it any more.
+    pub(super) async fn take_over(&self, instance: Instance) -> Result<()> {
+        let Some(guest) = self.get(instance).filter(|g| g.starter == Starter::Others) else { return Ok(()) };
+        xenstore::write(&mark_path(guest.domid), &format!("{instance} {}", Starter::We.word())).await?;
+        self.change(instance, |g| g.starter = Starter::We);
+        Ok(())
+    }
+
     /// It is there and marked.
     pub(super) fn attach(&self, domain: DomainId, instance: Instance, domid: u32, starter: Starter, paused: bool) {
         let guest = Guest { domain, domid, starter, phase: Phase::Here, paused, differs: 0, busy: 0, stop_told: false };
