@@ -3,7 +3,7 @@
 //! It speaks libvirt-dbus's D-Bus API and nothing else, so it works against libvirt-dbus too; it
 //! must not know how the daemon is made.
 //!
-//! Commands below `xl` are [`xl`]'s; [`reference`] prints manual pages and completion scripts from the table in [`spec`].
+//! Commands below `xl` are [`xl`]'s; [`mod@reference`] prints manual pages and completion scripts from the table in [`spec`].
 //!
 //! ```text
 //! argv ─ spec ─▶ args::Typed ─ action ─▶ action::Action ─ commands ─▶ D-Bus calls, render
