@@ -62,7 +62,7 @@ pub struct XenConfig {
 pub struct XenHost {
     settings: XenConfig,
     guests: Arc<Guests>,
-    qdisks: qdisk::Qdisks,
+    qdisks: Arc<qdisk::Qdisks>,
     events: mpsc::UnboundedSender<HostEvent>,
 }
 
@@ -70,6 +70,7 @@ pub struct XenHost {
 #[derive(Clone)]
 struct Hands {
     guests: Arc<Guests>,
+    qdisks: Arc<qdisk::Qdisks>,
     events: mpsc::UnboundedSender<HostEvent>,
 }
 
@@ -78,7 +79,7 @@ impl XenHost {
     #[must_use]
     pub fn new(settings: XenConfig, events: mpsc::UnboundedSender<HostEvent>) -> Self {
         let guests = Arc::new(Guests::new(settings.runtime_dir.clone()));
-        Self { settings, guests, qdisks: qdisk::Qdisks::default(), events }
+        Self { settings, guests, qdisks: Arc::default(), events }
     }
 
     async fn info(&self) -> Result<config::capabilities::XlInfo> {
@@ -160,7 +161,8 @@ impl Host for XenHost {
     }
 
     async fn watch(&self) {
-        let hands = Hands { guests: Arc::clone(&self.guests), events: self.events.clone() };
+        let (guests, qdisks) = (Arc::clone(&self.guests), Arc::clone(&self.qdisks));
+        let hands = Hands { guests, qdisks, events: self.events.clone() };
         tokio::spawn(watch::run(hands));
     }
 

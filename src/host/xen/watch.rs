@@ -61,6 +61,7 @@ pub(super) async fn run(hands: Hands) {
         if hands.events.is_closed() {
             return;
         }
+        hands.qdisks.leave_idle();
         match look(&hands).await {
             Ok(()) => {}
             Err(error) => tracing::warn!(%error, "cannot see which domains run"),
@@ -156,7 +157,7 @@ async fn stopped(hands: &Hands, instance: Instance, guest: &Guest, listed: &List
         };
     }
     hands.guests.change(instance, |g| g.stop_told = true);
-    let then = wishes(hands, listed).await.unwrap_or([Then::Destroy, Then::Restart, Then::Destroy]);
+    let then = wishes(listed).await.unwrap_or([Then::Destroy, Then::Restart, Then::Destroy]);
     let (then, news) = match why {
         Reason::Reboot => (then[1], None),
         Reason::Crash => (then[2], Some(HostEventKind::Crashed)),
@@ -180,8 +181,7 @@ async fn stopped(hands: &Hands, instance: Instance, guest: &Guest, listed: &List
 }
 
 /// What `xl list -l` says of the events that a domain can stop with.
-async fn wishes(hands: &Hands, listed: &Listed) -> Result<[Then; 3]> {
-    let _ = hands;
+async fn wishes(listed: &Listed) -> Result<[Then; 3]> {
     let details = xl::details(listed.domid).await?;
     let then = |key: &str, default: Then| match details["config"][key].as_str() {
         Some("destroy" | "coredump_destroy") => Then::Destroy,
