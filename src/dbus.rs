@@ -31,6 +31,7 @@ mod router;
 mod schema;
 mod signals;
 mod snapshot;
+mod snapshots1;
 mod typed_params;
 
 pub use mount::Mount;

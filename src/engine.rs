@@ -4,6 +4,7 @@
 
 mod domain;
 mod execute;
+mod found;
 mod host_events;
 mod lifecycle;
 mod recover;

@@ -11,11 +11,14 @@ pub mod qemu;
 pub mod save_image;
 #[allow(missing_docs)]
 pub mod sim;
+mod strict;
+pub mod xen;
 
 use crate::error::{Error, Result};
 use crate::model::domain::{RunState, Runtime};
-use crate::model::ids::{DomainId, Instance, OpId};
-use crate::plan::facts::{Capabilities, Facts};
+use crate::model::ids::{DomainId, Instance, OpId, SnapshotName};
+use crate::model::tree::Tree;
+use crate::plan::facts::{Backends, Capabilities, Facts};
 use crate::plan::steps::{Prepare, Settle, Start, SwitchDisk};
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
@@ -56,6 +59,22 @@ pub struct HostEvent {
 /// The kinds of [`HostEvent`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostEventKind {
+    /// Somebody else has started a guest: with this definition, and in this state.
+    Found {
+        /// Its definition, as it really runs.
+        xml: String,
+        /// Whether it runs.
+        run: RunState,
+        /// What only it knows.
+        runtime: Runtime,
+    },
+    /// A snapshot that somebody else has recorded and that may be taken in: a document to redefine.
+    FoundSnapshot {
+        /// `<domainsnapshot>`.
+        xml: String,
+    },
+    /// The guest, or somebody for it, wants the machine to start again, which its hypervisor does not do by itself.
+    Restart,
     /// The process has ended. `clean` when it announced its shutdown before.
     Gone {
         /// Whether a SHUTDOWN event came first.
@@ -86,6 +105,17 @@ pub enum HostEventKind {
         /// `virConnectDomainEventBlockJobStatus`.
         status: i32,
     },
+}
+
+/// A record of a snapshot that is not ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignRecord {
+    /// The snapshot's name, as far as it can be told.
+    pub name: String,
+    /// The record.
+    pub file: Utf8PathBuf,
+    /// Why it is not taken in.
+    pub reason: String,
 }
 
 /// Bytes of a long step.
@@ -131,6 +161,8 @@ pub trait Host: Send + Sync {
     /// Find a hypervisor that was started earlier, by another life of this daemon perhaps; `None`
     /// if it is gone. From here on its events are reported.
     async fn attach(&self, domain: DomainId, instance: Instance, xml: &str) -> Result<Option<(RunState, Runtime)>>;
+    /// Every hypervisor that the store knows was looked for: from here on what others do on this host is told, too.
+    async fn watch(&self) {}
     /// End it, at any moment, whatever else runs. Returns when the process is gone; fine if it is gone already. `graceful` lets it write
     /// out its caches first. No `Gone` event is reported for it;
     /// one of an end that came before is reported before this returns.
@@ -141,8 +173,26 @@ pub trait Host: Send + Sync {
     async fn resume(&self, instance: Instance) -> Result<()>;
     /// Press the power button.
     async fn power_button(&self, instance: Instance) -> Result<()>;
+    /// Ask the guest to boot again. Where only the reset button is understood by every guest, that.
+    async fn reboot(&self, instance: Instance) -> Result<()> {
+        self.reset(instance).await
+    }
     /// Press the reset button.
     async fn reset(&self, instance: Instance) -> Result<()>;
+
+    /// How the disks of a definition can be captured; empty where the formats say it.
+    async fn backends(&self, _instance: Option<Instance>, _xml: &str) -> Result<Backends> {
+        Ok(Backends::new())
+    }
+    /// The snapshots of these names were added, changed or removed: `tree` is what there is now. A host that keeps
+    /// records of its own for others to read brings them up to date.
+    async fn record(&self, _domain: DomainId, _tree: &Tree, _changed: &[SnapshotName]) {}
+    /// The same for all snapshots, when the daemon starts or the domain is found: records of snapshots that are gone go.
+    async fn record_all(&self, _domain: DomainId, _tree: &Tree, _xml: &str) {}
+    /// Records of snapshots that somebody else has left and that are not taken in: name, file, and why.
+    async fn foreign_records(&self, _domain: DomainId, _tree: &Tree, _xml: &str) -> Vec<ForeignRecord> {
+        Vec::new()
+    }
 
     /// Wait for programs that a killed daemon has left running, before anything is recovered.
     async fn leftovers_gone(&self) {}

@@ -12,7 +12,7 @@ use virsnap::model::snapshot::{Snapshot, SnapshotTexts};
 use virsnap::model::tree::Tree;
 use virsnap::plan::create::{self, CreateRequest};
 use virsnap::plan::delete::{self, DeleteRequest};
-use virsnap::plan::facts::{Capabilities, Facts, FileFact, FileKind, ImageHeader, Tag};
+use virsnap::plan::facts::{Backend, Backends, Capabilities, Facts, FileFact, FileKind, ImageHeader, LiveSave, Tag};
 use virsnap::plan::graph::Graph;
 use virsnap::plan::revert::{self, RevertRequest};
 use virsnap::plan::steps::{Change, Commit, CurrentChange, LiveChange, Plan, Prepare, Settle};
@@ -54,7 +54,8 @@ struct World {
     current: Option<SnapshotName>,
     files: BTreeMap<Utf8PathBuf, FileFact>,
     owned: BTreeSet<Utf8PathBuf>,
-    live_memory: bool,
+    caps: Capabilities,
+    backends: Backends,
     now: i64,
 }
 
@@ -67,7 +68,8 @@ impl World {
             current: None,
             files: BTreeMap::new(),
             owned: BTreeSet::new(),
-            live_memory: true,
+            caps: Capabilities::qemu(LiveSave::Background),
+            backends: Backends::new(),
             now: 100,
         };
         for (_, file) in disks {
@@ -114,11 +116,12 @@ impl World {
             tree: &tree,
             now: self.now,
             flags,
+            caps: self.caps,
+            backends: &self.backends,
         };
         let doc = xml::snapshot::parse(xml, request.form(), &Limits::default()).map_err(|e| e.to_string())?;
         let draft = create::draft(&request, doc).map_err(|e| e.to_string())?;
-        let caps = Capabilities { live_memory: self.live_memory };
-        let plan = create::plan(&request, draft, &self.facts(), caps).map_err(|e| e.to_string())?.plan;
+        let plan = create::plan(&request, draft, &self.facts()).map_err(|e| e.to_string())?.plan;
         self.pretend(&plan);
         Ok(plan)
     }
@@ -183,6 +186,7 @@ impl World {
             match step {
                 Prepare::Format { image, backing } => self.image(image.path.as_str(), Some(backing)),
                 Prepare::CreateTag { image, tag } => self.tag(image, tag, false),
+                Prepare::TagDisks { images, tag, .. } => images.iter().for_each(|i| self.tag(i, tag, false)),
                 Prepare::SaveTag { images, tag, vmstate, .. } => {
                     for image in images {
                         self.tag(image, tag, image == vmstate);
@@ -288,6 +292,9 @@ fn show(plan: &Plan) -> String {
             }
             Prepare::CreateTag { image: i, tag } => format!("create tag {tag} in {}", i.path),
             Prepare::Pause { .. } => "pause".to_owned(),
+            Prepare::TagDisks { tag, images, .. } => {
+                format!("tag {tag} of the running {}", images.iter().map(image).collect::<Vec<_>>().join(" "))
+            }
             Prepare::Freeze { .. } => "freeze".to_owned(),
         };
         line("prepare", text);
@@ -384,7 +391,7 @@ fn creating_on_every_kind_of_domain() {
         out += &format!("== {title}\n{}", show(&world.create(&xml, flags).unwrap()));
     }
     let mut stopped = running(ONE);
-    stopped.live_memory = false;
+    stopped.caps = Capabilities::qemu(LiveSave::No);
     out += &format!(
         "== running, memory, no userfaultfd\n{}",
         show(&stopped.create(&with_memory("s"), CreateFlags::empty()).unwrap())
@@ -496,4 +503,48 @@ fn what_cannot_be_is_refused_with_libvirts_words() {
     ] {
         assert_eq!(running(TWO).create(&xml, flags).unwrap_err(), expected, "{xml}");
     }
+}
+
+/// What one planner makes of Xen's ways: no branch, only other capabilities.
+#[test]
+fn creating_and_reverting_on_xen() {
+    let xen = |state, disks| World { caps: Capabilities::xen(), ..World::new(state, disks) };
+    let both: &[(&str, &str)] = &[("vda", "vda.qcow2"), ("vdb", "vdb.raw")];
+    let able =
+        |tags, overlay: bool| Backend { name: "qdisk".to_owned(), tags, overlay: overlay.then(|| "qcow2".to_owned()) };
+    let classified = |mut world: World, vdb: Backend| {
+        world.backends = [(DiskTarget::from("vda"), able(true, true)), (DiskTarget::from("vdb"), vdb)].into();
+        world
+    };
+    let mut out = String::new();
+    for (title, mut world, xml, flags) in [
+        ("off", xen(DomainState::Shutoff, ONE), named("s"), CreateFlags::empty()),
+        ("running", xen(DomainState::Running, ONE), named("s"), CreateFlags::empty()),
+        ("paused", xen(DomainState::Paused, ONE), named("s"), CreateFlags::empty()),
+        ("running, halt", xen(DomainState::Running, ONE), named("s"), CreateFlags::HALT),
+        ("running, memory and overlays, live", xen(DomainState::Running, ONE), with_memory("s"), CreateFlags::LIVE),
+        ("running, disk-only", xen(DomainState::Running, ONE), named("s"), CreateFlags::DISK_ONLY),
+        (
+            "running, a raw disk beside a qcow2 one",
+            classified(xen(DomainState::Running, both), able(false, true)),
+            named("s"),
+            CreateFlags::empty(),
+        ),
+        (
+            "running, disk-only, a thin volume beside a qcow2 one",
+            classified(xen(DomainState::Running, both), able(true, false)),
+            named("s"),
+            CreateFlags::DISK_ONLY,
+        ),
+    ] {
+        out += &format!("== {title}\n{}", show(&world.create(&xml, flags).unwrap()));
+        let after = world.revert("s", RevertFlags::empty());
+        out += &format!("-- and back\n{}", show(&after.unwrap()));
+    }
+    let mut stuck = classified(xen(DomainState::Running, both), able(false, false));
+    out += &format!(
+        "== a disk with a backend that cannot\n{}\n",
+        stuck.create(&named("s"), CreateFlags::empty()).unwrap_err()
+    );
+    insta::assert_snapshot!(out);
 }

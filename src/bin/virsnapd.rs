@@ -16,6 +16,7 @@ use virsnap::engine::service::Service;
 use virsnap::host::Host;
 use virsnap::host::qemu::{QemuConfig, QemuHost};
 use virsnap::host::sim::{SimHost, World};
+use virsnap::host::xen::{XenConfig, XenHost};
 use virsnap::store::Store;
 use zbus::connection::Builder;
 use zbus::fdo::RequestNameFlags;
@@ -164,7 +165,10 @@ impl Drivers<'_> {
                 let settings = QemuConfig { runtime_dir: self.config.runtime_dir.join("qemu"), emulator: None };
                 (self.store(driver)?, Arc::new(QemuHost::new(settings, events)))
             }
-            Driver::Xen => bail!("driver '{driver}' is not available in this build"),
+            Driver::Xen => {
+                let settings = XenConfig { runtime_dir: self.config.runtime_dir.join("xen") };
+                (self.store(driver)?, Arc::new(XenHost::new(settings, events)))
+            }
         };
         Ok(Service::open(store, host, host_events, now).await?)
     }

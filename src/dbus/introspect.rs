@@ -14,12 +14,12 @@ const HEAD: &str = "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object Int
 /// The document of what `place` is; `path` is its path.
 pub(super) fn document(schema: &Schema, mounts: &[Mount], place: &Place<'_>, path: &str) -> String {
     let mut out = HEAD.to_owned();
-    let mut interfaces = |own: Option<&Interface>| {
+    let mut interfaces = |own: Option<&Interface>, beside: Option<&Interface>| {
         let standard = schema.standard.iter().filter(|i| own.is_some() || !i.name.ends_with(".Properties"));
-        standard.chain(own).for_each(|i| out.push_str(&i.text));
+        standard.chain(own).chain(beside).for_each(|i| out.push_str(&i.text));
     };
     match place {
-        Place::At(_, object) => interfaces(schema.of(object)),
+        Place::At(_, object) => interfaces(schema.of(object), schema.beside(object)),
         Place::Above | Place::Nowhere => {}
     }
     for child in children(mounts, place, path) {

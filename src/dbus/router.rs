@@ -8,7 +8,7 @@ use super::mount::{Mount, Place, resolve};
 use super::outbox::{Outbox, Outgoing};
 use super::path::Object;
 use super::schema::{Method, Schema};
-use super::{connect, domain, introspect, properties, snapshot};
+use super::{connect, domain, introspect, properties, snapshot, snapshots1};
 use crate::error::{Code, Error, Result};
 use futures_util::StreamExt;
 use std::sync::Arc;
@@ -107,11 +107,12 @@ impl Router {
         let place = resolve(&self.mounts, path);
         let interface = header.interface().map(|i| i.as_str());
         let member = header.member().map_or("", |m| m.as_str());
-        let own = match &place {
-            Place::At(_, object) => self.schema.of(object),
-            Place::Above | Place::Nowhere => None,
+        let (own, beside) = match &place {
+            Place::At(_, object) => (self.schema.of(object), self.schema.beside(object)),
+            Place::Above | Place::Nowhere => (None, None),
         };
-        let known = own.into_iter().chain(&self.schema.standard).find(|i| Some(i.name.as_str()) == interface);
+        let known =
+            own.into_iter().chain(beside).chain(&self.schema.standard).find(|i| Some(i.name.as_str()) == interface);
         let Some(known) = known.filter(|_| !matches!(place, Place::Nowhere)) else {
             return Err(no_interface(&place, path, interface, member, &call.signature()));
         };
@@ -129,10 +130,19 @@ impl Router {
             ("Peer", "Ping") => call.reply(&()),
             ("Peer", _) => call.reply(&(machine_id(&self.mounts)?,)),
             ("Introspectable", _) => call.reply(&(introspect::document(&self.schema, &self.mounts, &place, path),)),
+            ("Snapshots1", _) => own_interface(&place, member, call).await,
             ("Properties", _) => properties::call(own, &place, member, call).await,
             _ => served(&place, member, method, call).await,
         }
     }
+}
+
+/// virsnap's own interface, on domains.
+async fn own_interface(place: &Place<'_>, member: &str, call: &Call) -> Reply {
+    let Place::At(mount, Object::Domain(id)) = place else {
+        return Err(Fault::unknown_method(format_args!("No such method “{member}”")));
+    };
+    snapshots1::call(mount, id.ok_or_else(invalid_uuid)?, member, call).await
 }
 
 async fn served(place: &Place<'_>, member: &str, method: &Method, call: &Call) -> Reply {

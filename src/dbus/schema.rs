@@ -11,6 +11,8 @@ const STANDARD: &str = include_str!("../../schemas/org.freedesktop.DBus.xml");
 const CONNECT: &str = include_str!("../../schemas/org.libvirt.Connect.xml");
 const DOMAIN: &str = include_str!("../../schemas/org.libvirt.Domain.xml");
 const SNAPSHOT: &str = include_str!("../../schemas/org.libvirt.DomainSnapshot.xml");
+/// What libvirt's interfaces lack, on domains.
+const OWN: &str = include_str!("../../schemas/org.virsnap.Snapshots1.xml");
 
 /// One method: the types of its arguments and results, and the libvirt function it stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub(super) struct Schema {
     pub(super) connect: Interface,
     pub(super) domain: Interface,
     pub(super) snapshot: Interface,
+    /// virsnap's own, on domains.
+    pub(super) own: Interface,
 }
 
 impl Schema {
@@ -62,7 +66,18 @@ impl Schema {
             let first = parse(text)?.into_iter().next();
             first.ok_or_else(|| Error::internal("an introspection document without interface"))
         };
-        Ok(Self { standard: parse(STANDARD)?, connect: one(CONNECT)?, domain: one(DOMAIN)?, snapshot: one(SNAPSHOT)? })
+        Ok(Self {
+            standard: parse(STANDARD)?,
+            connect: one(CONNECT)?,
+            domain: one(DOMAIN)?,
+            snapshot: one(SNAPSHOT)?,
+            own: one(OWN)?,
+        })
+    }
+
+    /// virsnap's own interface of an object, beside libvirt's.
+    pub(super) fn beside(&self, object: &Object) -> Option<&Interface> {
+        matches!(object, Object::Domain(_)).then_some(&self.own)
     }
 
     /// The interface of an object's own; the parents of domains and of snapshots have none.

@@ -118,6 +118,7 @@ impl Domain {
             }
             if let Some(xml) = &change.inactive_xml {
                 s.row.inactive_xml = Some(xml.clone());
+                s.row.persistent |= change.defines;
             }
             match &change.live {
                 LiveChange::Keep => {}
@@ -170,6 +171,7 @@ fn view_of(state: &State) -> View {
     let active = state.is_active();
     let live = state.row.live.as_ref().filter(|_| active);
     let inactive = state.row.inactive_xml.as_deref().filter(|_| state.row.persistent);
+    let number = |l: &LiveRow| state.runtime.number.unwrap_or(l.number);
     View {
         id: state.row.id,
         name: state.row.name.clone(),
@@ -177,9 +179,9 @@ fn view_of(state: &State) -> View {
         autostart: state.row.autostart,
         updated: live.is_some_and(|l| inactive.is_some_and(|i| i != l.xml)),
         run: state.run,
-        running: live.map(|l| (l.instance, l.number)),
+        running: live.map(|l| (l.instance, number(l))),
         inactive_xml: inactive.map(Arc::from),
-        live_xml: live.map(|l| Arc::from(edit::live_view(&l.xml, l.number, &state.runtime))),
+        live_xml: live.map(|l| Arc::from(edit::live_view(&l.xml, number(l), &state.runtime))),
         tree: Arc::clone(&state.tree),
     }
 }

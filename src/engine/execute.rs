@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
                         return self.give_up(usize::MAX, error).await;
                     }
                 }
-                self.published(&change)?;
+                self.published(&change).await?;
                 self.settle(0).await
             }
             Commit::Switch { instance, disks } => {
@@ -129,7 +129,9 @@ impl<'a> Run<'a> {
 
     async fn prepare(&mut self, i: usize) -> Result<()> {
         let step = self.plan.prepare[i].clone();
-        if matches!(step, Prepare::Pause { .. }) {
+        // Where saving stops the guest, the pause after it only says so.
+        let stops = matches!(step, Prepare::Pause { .. } | Prepare::SaveMemory { was_running: true, .. });
+        if stops && self.paused_at.is_none() {
             self.paused_at = Some(Instant::now());
         }
         let note = self.inner.host.prepare(self.plan.op, &step, &self.report).await?;
@@ -313,7 +315,7 @@ impl<'a> Run<'a> {
         match step {
             Settle::Publish(change) => {
                 self.inner.store.publish_step(op, self.plan.domain, change, self.done(i))?;
-                self.published(change)
+                self.published(change).await
             }
             Settle::Start(_) | Settle::Resume { .. } if self.plan.kind == OpKind::Revert && gave_up_start => {
                 self.gone(reason::SHUTOFF_DESTROYED)
@@ -353,7 +355,7 @@ impl<'a> Run<'a> {
     }
 
     /// The store has applied `change`.
-    fn published(&self, change: &Change) -> Result<()> {
+    async fn published(&self, change: &Change) -> Result<()> {
         let live = match &change.live {
             LiveChange::Set { .. } => {
                 let row = self.inner.store.domains()?.into_iter().find(|r| r.id == self.plan.domain);
@@ -366,6 +368,7 @@ impl<'a> Run<'a> {
         if let LiveChange::Edit { .. } = &change.live {
             self.disk_changes(before.live_xml().unwrap_or_default());
         }
+        self.inner.applied(self.domain, change).await;
         Ok(())
     }
 
@@ -508,7 +511,7 @@ impl<'a> Run<'a> {
 
 /// Whether the guest stands still or is frozen until the step is undone.
 fn holds_guest(step: &Prepare) -> bool {
-    matches!(step, Prepare::Pause { .. } | Prepare::Freeze { .. })
+    matches!(step, Prepare::Pause { .. } | Prepare::SaveMemory { .. } | Prepare::Freeze { .. })
 }
 
 /// Steps that take long fail for good reasons: they are not tried twice in a row. A start says

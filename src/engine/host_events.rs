@@ -1,6 +1,7 @@
 //! What happens to hypervisors without our asking becomes state and events.
 
 use super::domain::Domain;
+use super::found::Found;
 use super::service::Inner;
 use crate::host::{HostEvent, HostEventKind};
 use crate::model::domain::{DomainState, RunState, reason};
@@ -11,13 +12,21 @@ use tracing::{info, warn};
 impl Inner {
     /// One event of one hypervisor. Events of an earlier start of the domain are passed over.
     pub(super) fn on_host_event(self: &Arc<Self>, event: HostEvent) {
+        if let HostEventKind::Found { xml, run, runtime } = event.kind {
+            return self.found(Found { domain: event.domain, instance: event.instance, xml, run, runtime });
+        }
         let Some(domain) = self.find(event.domain) else { return };
+        if let HostEventKind::FoundSnapshot { xml } = event.kind {
+            return self.found_snapshot(&domain, xml);
+        }
         let state = domain.state();
         if state.row.live.as_ref().is_none_or(|l| l.instance != event.instance) {
             return;
         }
         let lifecycle = |what| self.emit(event.domain, EventKind::Lifecycle(what));
         match event.kind {
+            HostEventKind::Found { .. } | HostEventKind::FoundSnapshot { .. } => {}
+            HostEventKind::Restart => self.restart(&domain, event.instance),
             HostEventKind::Gone { clean } => {
                 info!(domain = %state.row.name, clean, "the hypervisor has ended");
                 self.ended(&domain, clean);

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 /// A report for steps outside of an operation.
-struct NoReport;
+pub(super) struct NoReport;
 
 impl crate::host::Report for NoReport {
     fn progress(&self, _: crate::host::StepProgress) {}
@@ -115,16 +115,15 @@ impl Service {
     pub async fn reboot(&self, id: DomainId, flags: u32) -> Result<()> {
         const ACPI: u32 = 1;
         flags::none(flags & !ACPI, "qemuDomainReboot")?;
-        self.reset_now(id).await
+        let domain = self.inner.domain(id)?;
+        let _slot = domain.slot("reboot").await?;
+        let instance = domain.state().running()?;
+        self.inner.host.reboot(instance).await
     }
 
     /// `virDomainReset`.
     pub async fn reset(&self, id: DomainId, flags: u32) -> Result<()> {
         flags::none(flags, "qemuDomainReset")?;
-        self.reset_now(id).await
-    }
-
-    async fn reset_now(&self, id: DomainId) -> Result<()> {
         let domain = self.inner.domain(id)?;
         let _slot = domain.slot("reset").await?;
         let instance = domain.state().running()?;
@@ -293,6 +292,7 @@ impl Inner {
 
     /// Start it. The store knows of the hypervisor before it exists.
     async fn boot(&self, domain: &Arc<Domain>, xml: String, flags: StartFlags) -> Result<()> {
+        self.refuse_namesake(domain)?;
         let instance = Instance(uuid::Uuid::new_v4());
         let live = LiveRow { instance, number: self.store.next_number()?, xml: xml.clone() };
         self.store.set_live(domain.id, Some(&live))?;

@@ -128,7 +128,8 @@ fn instances(plan: &Plan) -> BTreeSet<Instance> {
             | Prepare::SaveMemory { instance, .. }
             | Prepare::LiveSave { instance, .. }
             | Prepare::AwaitSave { instance, .. }
-            | Prepare::SaveTag { instance, .. } => {
+            | Prepare::SaveTag { instance, .. }
+            | Prepare::TagDisks { instance, .. } => {
                 out.insert(*instance);
             }
             Prepare::Reserve { .. } | Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::CreateTag { .. } => {}

@@ -97,7 +97,7 @@ pub(super) fn prepare_name(step: &Prepare) -> &'static str {
         Prepare::Freeze { .. } => "freezing file systems",
         Prepare::Pause { .. } => "pausing",
         Prepare::SaveMemory { .. } | Prepare::LiveSave { .. } | Prepare::AwaitSave { .. } => "saving memory",
-        Prepare::SaveTag { .. } | Prepare::CreateTag { .. } => "saving into images",
+        Prepare::SaveTag { .. } | Prepare::TagDisks { .. } | Prepare::CreateTag { .. } => "saving into images",
     }
 }
 

@@ -50,6 +50,9 @@ impl Service {
             let domain = inner.insert(Domain::new(row, run, Tree::new(snapshots, current)));
             inner.reattach(&domain).await;
         }
+        for domain in inner.all() {
+            inner.record_all(&domain);
+        }
         for recovery in inner.open_recoveries()? {
             let inner = Arc::clone(&inner);
             tokio::spawn(async move { inner.recover(recovery).await });
@@ -60,6 +63,7 @@ impl Service {
                 drop(slot);
             }
         }
+        inner.host.watch().await;
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             loop {
@@ -219,7 +223,11 @@ impl Inner {
     }
 
     pub(super) fn find_name(&self, name: &str) -> Option<Arc<View>> {
-        self.read().values().map(|d| d.view()).find(|v| v.name == name)
+        // Somebody else may have started one of a name that is defined here: that one is meant.
+        let namesakes = self.read();
+        let mut views = namesakes.values().map(|d| d.view()).filter(|v| v.name == name);
+        let first = views.next()?;
+        Some(std::iter::once(first.clone()).chain(views).find(|v| v.run.state.is_active()).unwrap_or(first))
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Domain>> {

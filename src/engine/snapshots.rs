@@ -3,21 +3,24 @@
 use super::domain::{Domain, State};
 use super::service::{Inner, Service};
 use crate::error::{Error, Result};
+use crate::model::event::{EventKind, Lifecycle};
 use crate::model::flags::{self, CreateFlags, DeleteFlags, ListFlags};
 use crate::model::ids::{DomainId, Instance, SnapshotName};
 use crate::model::snapshot::Memory;
 use crate::model::tree::Tree;
 use crate::plan::create::{self, CreateRequest};
 use crate::plan::delete::{self, DeleteRequest};
+use crate::plan::facts::Backends;
 use crate::plan::graph::Graph;
 use crate::plan::redefine::{self, RedefineRequest};
 use crate::plan::refusal::Refusal;
 use crate::plan::revert::{self, RevertRequest};
+use crate::plan::steps::Change;
 use crate::xml;
 use crate::xml::scan::Limits;
 use crate::xml::snapshot::Form;
 use camino::{Utf8Path, Utf8PathBuf};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 impl Service {
@@ -34,6 +37,10 @@ impl Service {
         }
         self.inner.finish_open_ops(&domain).await?;
         let state = domain.state();
+        let backends = match state.live_xml().or(state.inactive_xml()) {
+            Some(xml) => self.inner.host.backends(state.instance(), xml).await?,
+            None => Backends::new(),
+        };
         let request = CreateRequest {
             op: self.inner.store.new_op()?,
             domain: id,
@@ -45,27 +52,36 @@ impl Service {
             tree: &state.tree,
             now: (self.inner.clock)(),
             flags,
+            caps: self.inner.host.capabilities(),
+            backends: &backends,
         };
         let doc = xml::snapshot::parse(xml, request.form(), &Limits::default())?;
         let draft = create::draft(&request, doc)?;
         let facts = self.inner.host.look(&draft.paths()).await?;
-        let planned = create::plan(&request, draft, &facts, self.inner.host.capabilities())?;
+        let planned = create::plan(&request, draft, &facts)?;
         let done = self.inner.run(&domain, planned.plan).await;
         self.inner.reap_transient(&domain);
         done.map(|()| planned.name)
     }
 
-    async fn redefine(&self, domain: &Arc<Domain>, xml: &str, flags: CreateFlags) -> Result<SnapshotName> {
+    pub(super) async fn redefine(&self, domain: &Arc<Domain>, xml: &str, flags: CreateFlags) -> Result<SnapshotName> {
         let doc = xml::snapshot::parse(xml, Form::Redefine, &Limits::default())?;
         let _slot = domain.slot("snapshot redefine").await?;
         self.inner.finish_open_ops(domain).await?;
         let state = domain.state();
         let texts = |name: &SnapshotName| self.inner.store.texts(domain.id, name);
         let facts = self.inner.host.look(&redefine::paths(&doc)?).await?;
-        let request = RedefineRequest { domain: domain.id, tree: &state.tree, flags, facts: &facts, texts: &texts };
+        let request = RedefineRequest {
+            domain: domain.id,
+            tree: &state.tree,
+            flags,
+            caps: self.inner.host.capabilities(),
+            transient: state.live_xml().filter(|_| !state.row.persistent),
+            facts: &facts,
+            texts: &texts,
+        };
         let (name, change) = redefine::plan(&request, doc)?;
-        self.inner.store.apply(domain.id, &change)?;
-        domain.apply(&change, None);
+        self.inner.apply(domain, &change).await?;
         Ok(name)
     }
 
@@ -94,6 +110,10 @@ impl Service {
             now: (self.inner.clock)(),
         };
         let draft = revert::draft(&request)?;
+        self.inner.refuse_namesake(&domain)?;
+        if let Some((path, other)) = draft.written().into_iter().find_map(|p| Some((p, surroundings.busy.get(p)?))) {
+            return Err(Refusal::ImageBusy { path: path.clone(), domain: other.clone() }.into());
+        }
         let facts = self.inner.host.look(&draft.paths(&request)).await?;
         let plan = revert::plan(&request, draft, &facts)?;
         let done = self.inner.run(&domain, plan).await;
@@ -128,9 +148,7 @@ impl Service {
         let state = domain.state();
         if flags.contains(DeleteFlags::METADATA_ONLY) {
             let change = delete::forget(&state.tree, name);
-            self.inner.store.apply(domain.id, &change)?;
-            domain.apply(&change, None);
-            return Ok(());
+            return self.inner.apply(domain, &change).await;
         }
         let surroundings = self.inner.surroundings(domain, &state)?;
         let foreign = surroundings.foreign();
@@ -214,6 +232,8 @@ struct Surroundings {
     current: Vec<(crate::model::ids::DiskTarget, crate::model::ids::Image)>,
     owned: BTreeSet<Utf8PathBuf>,
     others: HashSet<Utf8PathBuf>,
+    /// What the other domains that run write to, and which of them does.
+    busy: HashMap<Utf8PathBuf, String>,
 }
 
 impl Surroundings {
@@ -227,11 +247,36 @@ impl Surroundings {
 }
 
 impl Inner {
+    /// A change of metadata alone: no journal.
+    async fn apply(&self, domain: &Arc<Domain>, change: &Change) -> Result<()> {
+        self.store.apply(domain.id, change)?;
+        domain.apply(change, None);
+        self.applied(domain, change).await;
+        Ok(())
+    }
+
+    /// Tell clients and the host, which may keep copies of the snapshots' records, what the change did.
+    pub(super) async fn applied(&self, domain: &Arc<Domain>, change: &Change) {
+        if change.defines {
+            self.emit(domain.id, EventKind::Lifecycle(Lifecycle::DefinedAdded));
+        }
+        let names: Vec<SnapshotName> =
+            change.put.iter().map(|p| p.snapshot.name.clone()).chain(change.remove.iter().cloned()).collect();
+        if !names.is_empty() {
+            self.host.record(domain.id, &domain.state().tree, &names).await;
+        }
+    }
+
     fn surroundings(&self, domain: &Arc<Domain>, state: &State) -> Result<Surroundings> {
-        let mut others = HashSet::new();
+        let (mut others, mut busy) = (HashSet::new(), HashMap::new());
         for other in self.all().into_iter().filter(|d| d.id != domain.id) {
             let state = other.state();
             others.extend(state.images()?.into_iter().map(|(_, i)| i.path));
+            if let Some(xml) = state.live_xml() {
+                let written =
+                    xml::domain::view(xml)?.disks.into_iter().filter(|d| !d.readonly).filter_map(|d| d.source);
+                busy.extend(written.map(|path| (path, state.row.name.clone())));
+            }
             for s in state.tree.iter() {
                 others.extend(s.frozen.iter().filter_map(|f| f.image.as_ref()).map(|i| i.path.clone()));
                 if let Memory::External(path) = &s.memory {
@@ -239,6 +284,6 @@ impl Inner {
                 }
             }
         }
-        Ok(Surroundings { current: state.images()?, owned: self.store.owned(domain.id)?, others })
+        Ok(Surroundings { current: state.images()?, owned: self.store.owned(domain.id)?, others, busy })
     }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
-/// Marks our children, so that the next daemon knows those that a killed one has left running.
-const MARK: (&str, &str) = ("VIRSNAP_CHILD", "1");
+/// Marks our children, so that the next daemon knows those that a killed one has left running. The value is the program,
+/// because what a child leaves behind on purpose (a guest's QEMU) inherits the mark.
+const MARK: &str = "VIRSNAP_CHILD";
 
 /// The most that is kept of a child's output, each of stdout and stderr.
 const MAX_OUTPUT: usize = 16 << 20;
@@ -50,6 +51,13 @@ impl Child {
         words.map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
+    /// As the kernel calls a process of it.
+    fn name(&self) -> OsString {
+        let name = std::path::Path::new(&self.program).file_name().unwrap_or(&self.program);
+        let bytes = std::os::unix::ffi::OsStrExt::as_bytes(name);
+        std::os::unix::ffi::OsStringExt::from_vec(bytes[..bytes.len().min(15)].to_vec())
+    }
+
     /// Run it to its end and return what it wrote to stdout. A status other than 0 is libvirt's
     /// `Child process (…) unexpected exit status N: <stderr>`.
     pub async fn run(&self) -> Result<Vec<u8>> {
@@ -61,7 +69,7 @@ impl Child {
         let mut child = Command::new(&self.program)
             .args(&self.args)
             .env("LC_ALL", "C")
-            .env(MARK.0, MARK.1)
+            .env(MARK, self.name())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -112,9 +120,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A process with our mark whose parent is no daemon any more.
 fn leftover() -> Option<u32> {
-    let mark = format!("{}={}", MARK.0, MARK.1);
     let pids = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
     pids.into_iter().find(|pid| {
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let mark = format!("{MARK}={}", comm.trim_end());
         let marked = std::fs::read(format!("/proc/{pid}/environ"))
             .is_ok_and(|environ| environ.split(|b| *b == 0).any(|entry| entry == mark.as_bytes()));
         // The parent is the fourth field; the second, the name, may hold anything but ends at the last ')'.

@@ -34,8 +34,7 @@ pub mod qmp;
 #[cfg(test)]
 mod real_tests;
 mod saves;
-mod steps;
-mod strict;
+pub(in crate::host) mod steps;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -44,7 +43,7 @@ use crate::error::{Error, Result};
 use crate::host::{CommitError, Host, HostEvent, Note, Probe, Report, command, images};
 use crate::model::domain::{RunState, Runtime};
 use crate::model::ids::{DomainId, Instance, OpId};
-use crate::plan::facts::{Capabilities, Facts};
+use crate::plan::facts::{Capabilities, Facts, LiveSave};
 use crate::plan::steps::{Prepare, Settle, Start, SwitchDisk};
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
@@ -103,7 +102,8 @@ impl QemuHost {
 #[async_trait]
 impl Host for QemuHost {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { live_memory: self.default_emulator().is_ok_and(|(_, facts)| facts.live_memory) }
+        let live = self.default_emulator().is_ok_and(|(_, facts)| facts.live_memory);
+        Capabilities::qemu(if live { LiveSave::Background } else { LiveSave::No })
     }
 
     async fn capabilities_xml(&self) -> Result<String> {
@@ -213,7 +213,7 @@ impl Host for QemuHost {
 
 #[async_trait]
 impl steps::Guests for QemuHost {
-    fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
+    async fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
         self.registry.running(instance)
     }
 

@@ -29,7 +29,7 @@ use super::{CommitError, Host, HostEvent, HostEventKind, Note, Probe, Report};
 use crate::error::{Error, Result};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
 use crate::model::ids::{DomainId, Instance, OpId};
-use crate::plan::facts::{Capabilities, Facts};
+use crate::plan::facts::{Capabilities, Facts, LiveSave};
 use crate::plan::steps::{MemorySource, Prepare, Settle, Start, SwitchDisk};
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
@@ -59,7 +59,7 @@ impl SimHost {
     /// A daemon's hands on `world`; what happens to guests is told to `events`.
     #[must_use]
     pub fn new(world: SharedWorld, fuse: Arc<Fuse>, events: mpsc::UnboundedSender<HostEvent>) -> Self {
-        Self { world, fuse, events, capabilities: Capabilities { live_memory: true } }
+        Self { world, fuse, events, capabilities: Capabilities::qemu(LiveSave::Background) }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {

@@ -79,6 +79,9 @@ impl RunState {
 pub struct Runtime {
     /// The process.
     pub pid: u32,
+    /// The hypervisor's own number of the guest, where it has one.
+    #[serde(default)]
+    pub number: Option<i32>,
     /// Paths of the pty of every `<serial|console|channel type='pty'>`, by alias-free document order.
     pub ttys: Vec<String>,
     /// The port of every `<graphics type='vnc'>`, in document order.

@@ -1,8 +1,9 @@
 //! Which disk is snapshotted how: libvirt's alignment of `<disks>` with the domain
 //! (`virDomainSnapshotAlignDisks`, `virDomainSnapshotDefAssignExternalNames`).
 
-use super::facts::{Facts, FileKind};
+use super::facts::{Backends, DiskSet, Facts, FileKind};
 use super::refusal::Refusal;
+use crate::model::ids::DiskTarget;
 use crate::model::snapshot::{Location, SnapshotDisk, SourceType};
 use crate::xml::domain::DomainView;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -25,8 +26,32 @@ impl Mode {
     }
 }
 
+/// What decides how a disk is captured.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// How disks that say nothing are treated.
+    pub mode: Mode,
+    /// Whether they may differ.
+    pub set: DiskSet,
+    /// What each can do.
+    pub backends: &'a Backends,
+}
+
+impl Rules<'_> {
+    /// The mode's, unless the disk's backend can only do the other.
+    fn default_location(&self, target: &str) -> Location {
+        let backend = self.backends.get(&DiskTarget::from(target)).filter(|_| self.set == DiskSet::Mixed);
+        match (self.mode, backend) {
+            (Mode::Internal, Some(b)) if !b.tags && b.overlay.is_some() => Location::External,
+            (Mode::External, Some(b)) if b.tags && b.overlay.is_none() => Location::Internal,
+            _ => self.mode.default_location(),
+        }
+    }
+}
+
 /// One entry per disk of the domain, in its order, each with a location.
-pub fn align(listed: Vec<SnapshotDisk>, domain: &DomainView, mode: Mode) -> Result<Vec<SnapshotDisk>, Refusal> {
+pub fn align(listed: Vec<SnapshotDisk>, domain: &DomainView, rules: Rules<'_>) -> Result<Vec<SnapshotDisk>, Refusal> {
+    let mixed = rules.set == DiskSet::Mixed;
     if listed.len() > domain.disks.len() {
         return Err(Refusal::TooManyDisks);
     }
@@ -39,10 +64,10 @@ pub fn align(listed: Vec<SnapshotDisk>, domain: &DomainView, mode: Mode) -> Resu
         }
         match disk.location {
             None => {
-                let inherited = own.filter(|l| mode == Mode::External || *l == Location::No);
-                disk.location = Some(inherited.unwrap_or(mode.default_location()));
+                let inherited = own.filter(|l| mixed || rules.mode == Mode::External || *l == Location::No);
+                disk.location = Some(inherited.unwrap_or_else(|| rules.default_location(&domain.disks[at].target)));
             }
-            Some(l) if mode == Mode::Internal && l != Location::Internal => {
+            Some(l) if rules.mode == Mode::Internal && l != Location::Internal && !mixed => {
                 if !(l == Location::No && own == Some(Location::No)) {
                     return Err(Refusal::MustBeInternal(disk.name));
                 }
@@ -61,7 +86,7 @@ pub fn align(listed: Vec<SnapshotDisk>, domain: &DomainView, mode: Mode) -> Resu
         .map(|(listed, own)| {
             listed.unwrap_or_else(|| {
                 let mut disk = SnapshotDisk::named(&own.target);
-                let location = own.default_location().unwrap_or(mode.default_location());
+                let location = own.default_location().unwrap_or_else(|| rules.default_location(&own.target));
                 disk.location = Some(if !own.has_source { Location::No } else { location });
                 disk
             })

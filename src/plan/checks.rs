@@ -2,7 +2,7 @@
 //! (`qemuSnapshotPrepare` and helpers), in its order; and that every chain is whole.
 
 use super::create::CreateRequest;
-use super::facts::{Facts, FileKind};
+use super::facts::{Backend, DiskSet, Facts, FileKind};
 use super::refusal::Refusal;
 use crate::model::flags::CreateFlags;
 use crate::model::snapshot::{Location, Memory, Snapshot, SnapshotDisk, SnapshotState, SourceType};
@@ -16,11 +16,12 @@ pub(super) fn check_disks(
     view: &DomainView,
     facts: &Facts,
 ) -> Result<(), Refusal> {
-    let disk_only = snapshot.state == SnapshotState::DiskSnapshot;
+    let disk_only = snapshot.state == SnapshotState::DiskSnapshot && request.caps.disks == DiskSet::Uniform;
     for (disk, own) in snapshot.disks.iter_mut().zip(&view.disks) {
+        let backend = request.backends.get(&disk.target());
         match disk.location {
-            Some(Location::Internal) => check_internal(request.active(), disk_only, disk, own)?,
-            Some(Location::External) => check_external(request, disk, own, view, facts)?,
+            Some(Location::Internal) => check_internal(request.active(), disk_only, disk, own, backend)?,
+            Some(Location::External) => check_external(request, disk, own, backend, view, facts)?,
             _ => continue,
         }
         if let Some(source) = &own.source {
@@ -30,7 +31,22 @@ pub(super) fn check_disks(
     Ok(())
 }
 
-fn check_internal(active: bool, disk_only: bool, disk: &SnapshotDisk, own: &DiskView) -> Result<(), Refusal> {
+fn unfit(own: &DiskView, backend: &Backend, way: &'static str) -> Refusal {
+    Refusal::Backend {
+        disk: own.target.clone(),
+        backend: backend.name.clone(),
+        image: own.source.as_ref().map_or_else(|| own.source_type.clone(), ToString::to_string),
+        way,
+    }
+}
+
+fn check_internal(
+    active: bool,
+    disk_only: bool,
+    disk: &SnapshotDisk,
+    own: &DiskView,
+    backend: Option<&Backend>,
+) -> Result<(), Refusal> {
     if active && disk_only {
         return Err(Refusal::ActiveInternalDiskOnly(disk.name.clone()));
     }
@@ -39,6 +55,9 @@ fn check_internal(active: bool, disk_only: bool, disk: &SnapshotDisk, own: &Disk
     }
     if own.transient {
         return Err(Refusal::TransientMigration);
+    }
+    if let Some(backend) = backend {
+        return if backend.tags { Ok(()) } else { Err(unfit(own, backend, "internal")) };
     }
     match own.format.as_deref() {
         None | Some("qcow2") => Ok(()),
@@ -50,15 +69,20 @@ fn check_external(
     request: &CreateRequest<'_>,
     disk: &mut SnapshotDisk,
     own: &DiskView,
+    backend: Option<&Backend>,
     view: &DomainView,
     facts: &Facts,
 ) -> Result<(), Refusal> {
     let name = || disk.name.clone();
-    let format = disk.format.get_or_insert_with(|| "qcow2".to_owned()).clone();
+    let formats: Vec<&str> = match backend {
+        Some(backend) => vec![backend.overlay.as_deref().ok_or_else(|| unfit(own, backend, "external"))?],
+        None => vec!["qcow2", "qed"],
+    };
+    let format = disk.format.get_or_insert_with(|| formats[0].to_owned()).clone();
     if own.shareable && !own.readonly {
         return Err(Refusal::SharedDisk(name()));
     }
-    if format != "qcow2" && format != "qed" {
+    if !formats.contains(&format.as_str()) {
         return Err(Refusal::ExternalFormat { disk: name(), format });
     }
     if disk.metadata_cache.is_some() && format != "qcow2" {
@@ -122,7 +146,7 @@ fn check_chain(disk: &str, top: &Utf8Path, facts: &Facts) -> Result<(), Refusal>
 }
 
 /// libvirt's checks of the set as a whole.
-pub(super) fn check_set(snapshot: &Snapshot, view: &DomainView) -> Result<(), Refusal> {
+pub(super) fn check_set(request: &CreateRequest<'_>, snapshot: &Snapshot, view: &DomainView) -> Result<(), Refusal> {
     let count = |l| snapshot.disks.iter().filter(|d| d.location == Some(l)).count();
     let (internal, external) = (count(Location::Internal), count(Location::External));
     let manual = count(Location::Manual) > 0;
@@ -134,6 +158,9 @@ pub(super) fn check_set(snapshot: &Snapshot, view: &DomainView) -> Result<(), Re
     let no_memory = matches!(snapshot.memory, Memory::No | Memory::Default);
     if internal == 0 && external == 0 && no_memory {
         return Err(Refusal::Nothing);
+    }
+    if request.caps.disks == DiskSet::Mixed {
+        return if internal + external + usize::from(manual) == 0 { Err(Refusal::DiskOnlyNeedsDisk) } else { Ok(()) };
     }
     let memory_internal = snapshot.memory == Memory::Internal;
     if (memory_internal && internal == 0) || (internal > 0 && (excluded || manual)) {

@@ -12,7 +12,7 @@
 use super::align::{self, Mode};
 use super::checks::{check_disks, check_set};
 use super::definition::{replace_image, set_image};
-use super::facts::{Capabilities, Facts, FileKind};
+use super::facts::{Backends, Capabilities, Facts, FileKind, InternalMemory, LiveSave, SaveFrom, Transients};
 use super::refusal::Refusal;
 use super::steps::{
     Change, Commit, CurrentChange, Existing, LiveChange, OpKind, Plan, Prepare, PutSnapshot, ResumeWhy, Settle,
@@ -55,6 +55,10 @@ pub struct CreateRequest<'a> {
     pub now: i64,
     /// What is asked for.
     pub flags: CreateFlags,
+    /// What the host can do.
+    pub caps: Capabilities,
+    /// How it has classified the domain's disks.
+    pub backends: &'a Backends,
 }
 
 impl CreateRequest<'_> {
@@ -116,7 +120,6 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
 pub struct Draft {
     snapshot: Snapshot,
     view: DomainView,
-    external: bool,
 }
 
 /// Align the document with the domain.
@@ -155,7 +158,8 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
         return Err(Refusal::InternalNeedsMemory.into());
     }
     let mode = if external { Mode::External } else { Mode::Internal };
-    let disks = align::align(doc.disks, &view, mode)?;
+    let rules = align::Rules { mode, set: request.caps.disks, backends: request.backends };
+    let disks = align::align(doc.disks, &view, rules)?;
     let (state, memory) = if external {
         match (disk_only, request.active()) {
             (true, true) => (SnapshotState::DiskSnapshot, Memory::No),
@@ -163,7 +167,7 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
             (false, _) => (state, doc.memory),
         }
     } else if request.active() {
-        (state, Memory::Internal)
+        (state, internal_memory(request, &name, &disks, &view))
     } else {
         (state, Memory::No)
     };
@@ -181,7 +185,17 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
             frozen,
         },
         view,
-        external,
+    })
+}
+
+/// Where the memory of a snapshot goes whose disks are internal, if the caller does not say.
+fn internal_memory(request: &CreateRequest<'_>, name: &str, disks: &[SnapshotDisk], view: &DomainView) -> Memory {
+    let InternalMemory::File(directory) = request.caps.internal_memory else { return Memory::Internal };
+    let captured = disks.iter().zip(&view.disks).find(|(d, _)| d.location != Some(Location::No));
+    let beside = captured.and_then(|(_, own)| own.source.as_ref().filter(|_| own.source_type == "file"));
+    Memory::External(match beside {
+        Some(image) => align::overlay_path(image, &format!("{name}.save")),
+        None => format!("{directory}/{}/{name}.save", request.domain).into(),
     })
 }
 
@@ -225,33 +239,23 @@ pub struct Planned {
 }
 
 /// Decide.
-pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts, caps: Capabilities) -> Result<Planned> {
-    let Draft { mut snapshot, view, external } = draft;
+pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts) -> Result<Planned> {
+    let Draft { mut snapshot, view } = draft;
     let flags = request.flags;
     let name = snapshot.name.clone();
     align::assign_names(&mut snapshot.disks, &view, name.as_str(), facts)?;
     check_disks(request, &mut snapshot, &view, facts)?;
-    check_set(&snapshot, &view)?;
+    check_set(request, &snapshot, &view)?;
     let metadata = !flags.contains(CreateFlags::NO_METADATA);
     if metadata && request.tree.get(&name).is_some() {
         return Err(Refusal::Exists(name.0).into());
     }
-    let switches = switch_disks(request, &snapshot);
-    let mut prepare = Vec::new();
-    if flags.contains(CreateFlags::LIVE) && !caps.live_memory {
+    if flags.contains(CreateFlags::LIVE) && request.caps.live == LiveSave::No {
         return Err(Refusal::LiveNotHere.into());
     }
-    for (i, s) in switches.iter().enumerate() {
-        if switches[..i].iter().any(|o| o.overlay.path == s.overlay.path) {
-            let other = switches[..i].iter().find(|o| o.overlay.path == s.overlay.path).map(|o| o.target.0.clone());
-            return Err(Refusal::TargetShared {
-                disk: s.target.0.clone(),
-                other: other.unwrap_or_default(),
-                path: s.overlay.path.clone(),
-            }
-            .into());
-        }
-    }
+    let switches = switch_disks(request, &snapshot);
+    check_targets(&switches)?;
+    let mut prepare = Vec::new();
     if !flags.contains(CreateFlags::REUSE_EXT) {
         for s in &switches {
             prepare.push(reserve(&s.overlay.path, facts));
@@ -267,75 +271,18 @@ pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts, caps: Capa
         }
     }
     let change = change(request, &snapshot, &switches, metadata, facts)?;
-    let halt = flags.contains(CreateFlags::HALT);
-    let manual = snapshot.disks.iter().any(|d| d.location == Some(Location::Manual));
-    let running = request.state == DomainState::Running;
     let mut settle = Vec::new();
     let commit = match request.instance {
         None => {
             prepare.extend(internal.into_iter().map(|image| Prepare::CreateTag { image, tag: tag.clone() }));
             Commit::Publish(Box::new(change))
         }
-        Some(instance) if !external => {
-            if running {
-                prepare.push(Prepare::Pause { instance });
-            }
-            if let Some(vmstate) = internal.first().cloned() {
-                prepare.push(Prepare::SaveTag { instance, tag, vmstate, images: internal });
-            }
-            if running && !halt {
-                settle.push(Settle::Resume { instance, why: ResumeWhy::Unpaused });
-            }
-            Commit::Publish(Box::new(change))
-        }
         Some(instance) => {
-            prepare.push(Prepare::AddNodes { instance, disks: switches.clone() });
-            let memory = match &snapshot.memory {
-                Memory::External(path) => {
-                    if !matches!(facts.kind(path), FileKind::Missing | FileKind::File(0)) {
-                        return Err(Refusal::MemoryExists(path.clone()).into());
-                    }
-                    prepare.push(reserve(path, facts));
-                    Some(path.clone())
-                }
-                _ => None,
-            };
-            let header = request.xml()?.to_owned();
-            match memory {
-                Some(path) if running && caps.live_memory && !halt && !manual && !switches.is_empty() => {
-                    prepare.push(Prepare::LiveSave { instance, path: path.clone(), header, disks: switches });
-                    prepare.push(Prepare::AwaitSave { instance, path: path.clone() });
-                    prepare.push(Prepare::Sync { path });
-                    Commit::Publish(Box::new(change))
-                }
-                memory => {
-                    let pause = running && (memory.is_some() || manual);
-                    if pause {
-                        prepare.push(Prepare::Pause { instance });
-                    }
-                    if let Some(path) = memory {
-                        prepare.push(Prepare::SaveMemory {
-                            instance,
-                            path: path.clone(),
-                            header,
-                            was_running: running,
-                        });
-                        prepare.push(Prepare::Sync { path });
-                    }
-                    if pause && !halt && !manual {
-                        settle.push(Settle::Resume { instance, why: ResumeWhy::Unpaused });
-                    }
-                    if switches.is_empty() {
-                        Commit::Publish(Box::new(change))
-                    } else {
-                        settle.push(Settle::Publish(Box::new(change)));
-                        Commit::Switch { instance, disks: switches }
-                    }
-                }
-            }
+            let active = Active { request, instance, snapshot: &snapshot, internal, switches };
+            active.steps(change, facts, &mut prepare, &mut settle)?
         }
     };
-    if let (true, Some(instance)) = (halt, request.instance) {
+    if let (true, Some(instance)) = (flags.contains(CreateFlags::HALT), request.instance) {
         settle.push(Settle::Stop { instance });
     }
     Ok(Planned {
@@ -350,6 +297,108 @@ pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts, caps: Capa
         },
         name,
     })
+}
+
+/// A domain with a hypervisor.
+struct Active<'a> {
+    request: &'a CreateRequest<'a>,
+    instance: Instance,
+    snapshot: &'a Snapshot,
+    internal: Vec<Image>,
+    switches: Vec<SwitchDisk>,
+}
+
+impl Active<'_> {
+    /// The steps that involve it, and the commit.
+    fn steps(
+        self,
+        change: Change,
+        facts: &Facts,
+        prepare: &mut Vec<Prepare>,
+        settle: &mut Vec<Settle>,
+    ) -> Result<Commit> {
+        let Self { request, instance, snapshot, internal, switches } = self;
+        let caps = request.caps;
+        let running = request.state == DomainState::Running;
+        let manual = snapshot.disks.iter().any(|d| d.location == Some(Location::Manual));
+        let resume = running && !request.flags.contains(CreateFlags::HALT) && !manual;
+        let tag = snapshot.name.0.clone();
+        if snapshot.memory == Memory::Internal {
+            if running {
+                prepare.push(Prepare::Pause { instance });
+            }
+            if let Some(vmstate) = internal.first().cloned() {
+                prepare.push(Prepare::SaveTag { instance, tag, vmstate, images: internal });
+            }
+            if resume {
+                settle.push(Settle::Resume { instance, why: ResumeWhy::Unpaused });
+            }
+            return Ok(Commit::Publish(Box::new(change)));
+        }
+        if !switches.is_empty() {
+            prepare.push(Prepare::AddNodes { instance, disks: switches.clone() });
+        }
+        let memory = match &snapshot.memory {
+            Memory::External(path) => {
+                if !matches!(facts.kind(path), FileKind::Missing | FileKind::File(0)) {
+                    return Err(Refusal::MemoryExists(path.clone()).into());
+                }
+                prepare.push(reserve(path, facts));
+                Some(path.clone())
+            }
+            _ => None,
+        };
+        let header = request.xml()?.to_owned();
+        if let Some(path) = &memory
+            && resume
+            && caps.live == LiveSave::Background
+            && internal.is_empty()
+            && !switches.is_empty()
+        {
+            prepare.push(Prepare::LiveSave { instance, path: path.clone(), header, disks: switches });
+            prepare.push(Prepare::AwaitSave { instance, path: path.clone() });
+            prepare.push(Prepare::Sync { path: path.clone() });
+            return Ok(Commit::Publish(Box::new(change)));
+        }
+        let pause = running && (memory.is_some() || manual || !internal.is_empty());
+        let saves_running = memory.is_some() && caps.save_from == SaveFrom::Running;
+        if pause && !saves_running {
+            prepare.push(Prepare::Pause { instance });
+        }
+        if let Some(path) = memory {
+            prepare.push(Prepare::SaveMemory { instance, path: path.clone(), header, was_running: running });
+            if pause && saves_running {
+                prepare.push(Prepare::Pause { instance });
+            }
+            prepare.push(Prepare::Sync { path });
+        }
+        if !internal.is_empty() {
+            prepare.push(Prepare::TagDisks { instance, images: internal, tag });
+        }
+        if pause && resume {
+            settle.push(Settle::Resume { instance, why: ResumeWhy::Unpaused });
+        }
+        if switches.is_empty() {
+            Ok(Commit::Publish(Box::new(change)))
+        } else {
+            settle.push(Settle::Publish(Box::new(change)));
+            Ok(Commit::Switch { instance, disks: switches })
+        }
+    }
+}
+
+/// No two disks may get the same overlay (K8).
+fn check_targets(switches: &[SwitchDisk]) -> Result<(), Refusal> {
+    for (i, s) in switches.iter().enumerate() {
+        if let Some(other) = switches[..i].iter().find(|o| o.overlay.path == s.overlay.path) {
+            return Err(Refusal::TargetShared {
+                disk: s.target.0.clone(),
+                other: other.target.0.clone(),
+                path: s.overlay.path.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn reserve(path: &Utf8PathBuf, facts: &Facts) -> Prepare {
@@ -407,7 +456,7 @@ fn change(
     }
     if !switches.is_empty() {
         change.inactive_xml = inactive.filter(|x| Some(x.as_str()) != request.inactive_xml);
-        if let (Some(instance), Some(xml)) = (request.instance, live) {
+        if let (Some(instance), Some(xml)) = (request.instance, live.clone()) {
             change.live = LiveChange::Edit { instance, xml };
         }
     }
@@ -419,6 +468,9 @@ fn change(
     }
     if !metadata {
         return Ok(change);
+    }
+    if !request.persistent && request.caps.transients == Transients::Defined {
+        change.define(live.as_deref());
     }
     if let Some(old) = request.tree.current().and_then(|c| request.tree.get(c)).filter(|s| !s.revert_disks.is_empty()) {
         let mut old = (**old).clone();

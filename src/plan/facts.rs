@@ -1,5 +1,6 @@
 //! What the host says of the files and of itself before a plan is made.
 
+use crate::model::ids::DiskTarget;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -79,9 +80,104 @@ impl Facts {
     }
 }
 
+/// What saving the memory of a guest that runs means to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveSave {
+    /// It stands still for all of the save; the flag LIVE is refused.
+    No,
+    /// It stands still for all of the save, and that is the best that there is: LIVE is taken.
+    Paused,
+    /// It runs on after milliseconds (userfaultfd).
+    Background,
+}
+
+/// Where the memory of an internal snapshot goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InternalMemory {
+    /// Into the tag itself, in the image of the first disk.
+    Tag,
+    /// Into a file beside that image, or in this directory for a domain whose first disk is a device. The snapshot
+    /// names it, as an external memory.
+    File(&'static str),
+}
+
+/// Whether the guest must stand still before its memory is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaveFrom {
+    /// It must; saving does not change that.
+    Paused,
+    /// It takes part in its own save, and stands still afterwards.
+    Running,
+}
+
+/// Which ways of capturing a disk one snapshot may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskSet {
+    /// All internal with internal memory, or all external: libvirt's rule for QEMU.
+    Uniform,
+    /// Each disk in its own way, and the memory in a file.
+    Mixed,
+}
+
+/// What becomes of a transient domain's snapshots when it stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transients {
+    /// They are forgotten with it, as in libvirt.
+    Forgotten,
+    /// Its first snapshot defines it: others start domains here beside us, and none of them defines anything.
+    Defined,
+}
+
 /// What a host can do: the only place where QEMU and Xen differ for the planner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Memory can be saved while the guest runs on (userfaultfd).
-    pub live_memory: bool,
+    /// What a live save is here.
+    pub live: LiveSave,
+    /// Where internal memory goes.
+    pub internal_memory: InternalMemory,
+    /// When memory can be saved.
+    pub save_from: SaveFrom,
+    /// What one snapshot may consist of.
+    pub disks: DiskSet,
+    /// What transient domains leave.
+    pub transients: Transients,
 }
+
+impl Capabilities {
+    /// QEMU's.
+    #[must_use]
+    pub fn qemu(live: LiveSave) -> Self {
+        Self {
+            live,
+            internal_memory: InternalMemory::Tag,
+            save_from: SaveFrom::Paused,
+            disks: DiskSet::Uniform,
+            transients: Transients::Forgotten,
+        }
+    }
+    /// Xen's.
+    #[must_use]
+    pub fn xen() -> Self {
+        Self {
+            live: LiveSave::Paused,
+            internal_memory: InternalMemory::File("/var/lib/xen/snapshots"),
+            save_from: SaveFrom::Running,
+            disks: DiskSet::Mixed,
+            transients: Transients::Defined,
+        }
+    }
+}
+
+/// How a disk's image can be captured, on a host where the format alone does not say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// Its name in the host's own words (`qdisk`, `phy`, `tap`).
+    pub name: String,
+    /// Whether the image can hold its own past (a qcow2 tag, a thin snapshot).
+    pub tags: bool,
+    /// The format of overlays on it, if there can be any.
+    pub overlay: Option<String>,
+}
+
+/// The backend of each disk; empty on a host where formats say it all.
+pub type Backends = BTreeMap<DiskTarget, Backend>;

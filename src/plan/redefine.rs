@@ -3,7 +3,7 @@
 
 use super::align::{self, Mode};
 use super::create::check_name;
-use super::facts::Facts;
+use super::facts::{Backends, Capabilities, Facts, Transients};
 use super::graph::overlay_image;
 use super::refusal::Refusal;
 use super::steps::{Change, CurrentChange, PutSnapshot};
@@ -25,6 +25,10 @@ pub struct RedefineRequest<'a> {
     pub tree: &'a Tree,
     /// REDEFINE, and perhaps CURRENT and DISK_ONLY.
     pub flags: CreateFlags,
+    /// What the host can do.
+    pub caps: Capabilities,
+    /// The running definition, if the domain has no other.
+    pub transient: Option<&'a str>,
     /// What is at [`paths`].
     pub facts: &'a Facts,
     /// Reads the texts of a snapshot.
@@ -81,7 +85,9 @@ pub fn plan(request: &RedefineRequest<'_>, doc: SnapshotDoc) -> Result<(Snapshot
     let external = state == SnapshotState::DiskSnapshot
         || matches!(doc.memory, Memory::External(_))
         || doc.disks.iter().any(SnapshotDisk::is_external);
-    let mut disks = align::align(doc.disks, &view, if external { Mode::External } else { Mode::Internal })?;
+    let mode = if external { Mode::External } else { Mode::Internal };
+    let rules = align::Rules { mode, set: request.caps.disks, backends: &Backends::new() };
+    let mut disks = align::align(doc.disks, &view, rules)?;
     align::assign_names(&mut disks, &view, name.as_str(), request.facts)?;
     let snapshot = Snapshot {
         name: name.clone(),
@@ -95,6 +101,9 @@ pub fn plan(request: &RedefineRequest<'_>, doc: SnapshotDoc) -> Result<(Snapshot
         frozen: domain::frozen_disks(domain_xml)?,
     };
     let mut change = Change::default();
+    if request.caps.transients == Transients::Defined {
+        change.define(request.transient);
+    }
     if request.flags.contains(CreateFlags::CURRENT) {
         let current = request.tree.current().filter(|c| **c != name).and_then(|c| request.tree.get(c));
         if let Some(old) = current.filter(|s| !s.revert_disks.is_empty()) {

@@ -60,6 +60,8 @@ pub enum Refusal {
     ExternalActiveSource(String),
     #[error("internal snapshot for disk {disk} unsupported for storage type {format}")]
     InternalFormat { disk: String, format: String },
+    #[error("disk '{disk}' ({image}) has backend '{backend}', which cannot take an {way} snapshot")]
+    Backend { disk: String, backend: String, image: String, way: &'static str },
     #[error("external snapshot format for disk {disk} is unsupported: {format}")]
     ExternalFormat { disk: String, format: String },
     #[error("metadata cache max size control is supported only with qcow2 images")]
@@ -128,6 +130,8 @@ pub enum Refusal {
     MemoryBroken,
     #[error("image '{path}' of disk '{disk}' lies beneath external snapshot '{needs}', which would be damaged")]
     InternalBeneath { path: Utf8PathBuf, disk: String, needs: String },
+    #[error("image '{path}' is in use by running domain '{domain}'")]
+    ImageBusy { path: Utf8PathBuf, domain: String },
     #[error("revert to snapshot of a domain in state '{0}' is not supported")]
     RevertState(&'static str),
     #[error("disk image '{disk}' for internal snapshot '{tag}' is not the same as disk image currently used by VM")]
@@ -157,7 +161,7 @@ impl Refusal {
         use Refusal::*;
         match self {
             NoAgent => Code::ArgumentUnsupported,
-            NotRunning | HaltTransient | TransientRevert | HalfDeleted(_) | TransientMigration => {
+            NotRunning | ImageBusy { .. } | HaltTransient | TransientRevert | HalfDeleted(_) | TransientMigration => {
                 Code::OperationInvalid
             }
             NameSlash(_) | NameDot(_) => Code::XmlDetail,

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::model::flags::{self, RevertFlags};
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
 use crate::model::snapshot::{Location, Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts, SourceType};
-use crate::xml::domain::{self, DomainView};
+use crate::xml::domain::{self, DiskView, DomainView};
 use crate::xml::edit;
 use camino::Utf8PathBuf;
 
@@ -105,8 +105,10 @@ pub fn draft<'a>(request: &RevertRequest<'a>) -> Result<Draft<'a>> {
         None => domain_xml.clone(),
     };
     let view = domain::view(&domain_xml)?;
-    if target.is_external()
-        && let Some(disk) = view.disks.iter().find(|d| d.has_source && !d.readonly && d.source_type != "file")
+    let internal = |name: &str| target.internal_disks().any(|d| d.name == name);
+    let no_file = |d: &&DiskView| d.has_source && !d.readonly && d.source_type != "file" && !internal(&d.target);
+    if has_overlays(target)
+        && let Some(disk) = view.disks.iter().find(no_file)
     {
         return Err(Refusal::RevertNeedsFiles(disk.target.clone()).into());
     }
@@ -114,6 +116,12 @@ pub fn draft<'a>(request: &RevertRequest<'a>) -> Result<Draft<'a>> {
 }
 
 impl Draft<'_> {
+    /// The images that the domain will write to, or that overlays of it will lie on: no other guest may run on them.
+    #[must_use]
+    pub fn written(&self) -> Vec<&Utf8PathBuf> {
+        let disks = self.view.disks.iter().filter(|d| !d.readonly && !d.shareable);
+        disks.filter_map(|d| d.source.as_ref()).collect()
+    }
     /// Every path that [`plan`] wants looked at.
     #[must_use]
     pub fn paths(&self, request: &RevertRequest<'_>) -> Vec<Utf8PathBuf> {
@@ -121,7 +129,7 @@ impl Draft<'_> {
         for disk in &self.view.disks {
             let Some(source) = &disk.source else { continue };
             out.push(source.clone());
-            if self.target.is_external() {
+            if has_overlays(self.target) {
                 out.extend((0..NAME_TRIES).map(|n| overlay_path(source, &suffix(request.now, n))));
             }
         }
@@ -161,15 +169,14 @@ struct Fresh {
 pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Result<Plan> {
     let Draft { target, mut domain_xml, mut inactive_xml, view } = draft;
     let graph = &request.graph;
-    let fresh = if target.is_external() { fresh_overlays(request, target, &view, facts)? } else { Vec::new() };
-    if !target.is_external() {
-        check_tags(request, target, facts)?;
-    }
+    let overlays = has_overlays(target);
+    let fresh = if overlays { fresh_overlays(request, target, &view, facts)? } else { Vec::new() };
+    check_tags(request, target, facts)?;
     for f in &fresh {
         domain_xml = set_image(&domain_xml, f.target.as_str(), &f.overlay, facts)?;
         inactive_xml = replace_image(&inactive_xml, f.target.as_str(), &f.base, &f.overlay, facts)?;
     }
-    for disk in target.disks.iter().filter(|d| target.is_external() && d.location == Some(Location::No)) {
+    for disk in target.disks.iter().filter(|d| overlays && d.location == Some(Location::No)) {
         let now = graph.current.iter().find(|(t, _)| t.as_str() == disk.name).map(|(_, i)| i);
         let then = target.frozen_image(&disk.name);
         if let (Some(now), Some(then)) = (now, then) {
@@ -208,7 +215,8 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
     if let Some(instance) = request.instance {
         settle.push(Settle::Stop { instance });
     }
-    if !target.is_external() && !target.state.is_live() {
+    // A start from a tag brings the disks back as well.
+    if !matches!(memory, MemorySource::Tag(_)) {
         for disk in target.internal_disks() {
             if let Some(image) = target.frozen_image(&disk.name) {
                 settle.push(Settle::ApplyTag { image: image.clone(), tag: target.name.0.clone() });
@@ -237,6 +245,12 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
     })
 }
 
+/// Whether its disks are frozen below overlays: those of a snapshot without any disk of its own (memory only) are too.
+fn has_overlays(target: &Snapshot) -> bool {
+    target.disks.iter().any(SnapshotDisk::is_external)
+        || (target.is_external() && target.internal_disks().next().is_none())
+}
+
 fn fresh_overlays(
     request: &RevertRequest<'_>,
     target: &Snapshot,
@@ -245,8 +259,9 @@ fn fresh_overlays(
 ) -> Result<Vec<Fresh>, Refusal> {
     let mut out: Vec<Fresh> = Vec::new();
     for disk in view.disks.iter().filter(|d| d.has_source && !d.readonly) {
-        let excluded = target.disks.iter().any(|d| d.name == disk.target && d.location == Some(Location::No));
-        let (Some(base), false) = (disk.image(), excluded) else { continue };
+        let own = target.disks.iter().find(|d| d.name == disk.target);
+        let kept = own.is_some_and(|d| matches!(d.location, Some(Location::No | Location::Internal)));
+        let (Some(base), false) = (disk.image(), kept) else { continue };
         match facts.kind(&base.path) {
             FileKind::File(_) => {}
             FileKind::Missing => return Err(Refusal::SourceMissing { disk: disk.target.clone(), path: base.path }),
@@ -260,11 +275,8 @@ fn fresh_overlays(
                 disk: disk.target.clone(),
                 path: overlay_path(&base.path, &suffix(request.now, 0)),
             })?;
-        out.push(Fresh {
-            target: DiskTarget(disk.target.clone()),
-            base,
-            overlay: Image { path, format: "qcow2".to_owned() },
-        });
+        let format = own.and_then(|d| d.format.clone()).unwrap_or_else(|| "qcow2".to_owned());
+        out.push(Fresh { target: DiskTarget(disk.target.clone()), base, overlay: Image { path, format } });
     }
     Ok(out)
 }
@@ -322,6 +334,7 @@ fn records(request: &RevertRequest<'_>, target: &Snapshot, fresh: &[Fresh]) -> V
             .disks
             .iter()
             .map(|d| match fresh.iter().find(|f| f.target.as_str() == d.name) {
+                None if d.location == Some(Location::Internal) => d.clone(),
                 Some(f) => SnapshotDisk {
                     location: Some(Location::External),
                     source_type: SourceType::File,

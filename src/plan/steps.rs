@@ -112,8 +112,9 @@ pub enum Prepare {
         /// The running hypervisor.
         instance: Instance,
     },
-    /// Save the memory of a stopped guest into a reserved file, behind libvirt's header. Inverse:
-    /// cancel.
+    /// Save the memory into a reserved file, behind libvirt's header where the host has one. The guest stands still
+    /// before and after, or only after ([`SaveFrom`](super::facts::SaveFrom)). Inverse: cancel; and where the save itself
+    /// stops the guest, let it run if it ran.
     SaveMemory {
         /// The running hypervisor.
         instance: Instance,
@@ -154,6 +155,16 @@ pub enum Prepare {
         vmstate: Image,
         /// All images that take the tag, `vmstate` among them.
         images: Vec<Image>,
+    },
+    /// Tags of images that a running hypervisor has open, at one instant of a guest that stands still. Inverse: remove
+    /// our tag from every image.
+    TagDisks {
+        /// The running hypervisor.
+        instance: Instance,
+        /// The images that take the tag.
+        images: Vec<Image>,
+        /// The tag, known to be absent.
+        tag: String,
     },
     /// `qemu-img snapshot -c`. Inverse: remove the tag.
     CreateTag {
@@ -359,12 +370,25 @@ pub struct Change {
     /// The new persistent definition, if it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inactive_xml: Option<String>,
+    /// Whether that makes a transient domain persistent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub defines: bool,
     /// What becomes of the live definition.
     #[serde(default, skip_serializing_if = "LiveChange::is_keep")]
     pub live: LiveChange,
     /// Files that virsnap made from here on (`true`) or no longer owns (`false`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owned: Vec<(Utf8PathBuf, bool)>,
+}
+
+impl Change {
+    /// Give a transient domain this definition, which keeps its snapshots when it stops.
+    pub(super) fn define(&mut self, xml: Option<&str>) {
+        if let Some(xml) = xml {
+            self.inactive_xml = Some(xml.to_owned());
+            self.defines = true;
+        }
+    }
 }
 
 /// One snapshot of a [`Change`].

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 pub struct DomainRow {
     /// Its identity.
     pub id: DomainId,
-    /// Its name; unique within the driver.
+    /// Its name; unique among those that were defined here, but somebody else may have started another of the same name.
     pub name: String,
     /// Whether it survives its own stop.
     pub persistent: bool,

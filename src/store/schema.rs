@@ -25,8 +25,7 @@ CREATE TABLE domains (
     live_number INTEGER,
     live_xml TEXT,
     current TEXT,
-    UNIQUE (driver, id),
-    UNIQUE (driver, name)
+    UNIQUE (driver, id)
 );
 CREATE TABLE snapshots (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,

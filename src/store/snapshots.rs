@@ -98,7 +98,10 @@ impl Store {
             [key],
         )?;
         if let Some(xml) = &change.inactive_xml {
-            db.execute("UPDATE domains SET inactive_xml = ? WHERE seq = ?", params![xml, key])?;
+            db.execute(
+                "UPDATE domains SET inactive_xml = ?, persistent = persistent OR ? WHERE seq = ?",
+                params![xml, change.defines, key],
+            )?;
         }
         self.apply_live(db, driver, domain, &change.live)?;
         for (path, ours) in &change.owned {

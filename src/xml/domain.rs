@@ -61,6 +61,8 @@ pub struct DiskView {
     pub source: Option<Utf8PathBuf>,
     /// Whether there is any source at all: a network disk has one without a path.
     pub has_source: bool,
+    /// `<driver name>`.
+    pub driver: Option<String>,
     /// `<driver type>`.
     pub format: Option<String>,
     /// `<readonly/>`, or a cdrom.
@@ -343,6 +345,7 @@ fn disk(element: Element<'_>, position: Place) -> Result<DiskView> {
             "file" | "block" => path.is_some(),
             _ => source.is_some(),
         },
+        driver: element.find("driver").and_then(|d| d.attribute_text("name")).map(str::to_owned),
         format: element.find("driver").and_then(|d| d.attribute_text("type")).map(str::to_owned),
         readonly: device == Device::Cdrom || element.child("readonly").is_some(),
         shareable: element.child("shareable").is_some(),

@@ -7,6 +7,7 @@ use virsnap::engine::service::Service;
 use virsnap::error::{Error, Result};
 use virsnap::host::sim::{Body, Fuse, ImageBody, SharedWorld, SimHost, World, hold};
 use virsnap::model::ids::{DomainId, Instance, SnapshotName};
+use virsnap::plan::facts::Capabilities;
 use virsnap::store::Store;
 
 pub const DOMAIN: DomainId = DomainId(Uuid::from_u128(0x1234_5678_9abc_4def_8123_4567_89ab_cdef));
@@ -30,7 +31,7 @@ pub struct Machine {
     pub world: SharedWorld,
     pub store: Store,
     pub fuse: Arc<Fuse>,
-    pub live_memory: bool,
+    pub capabilities: Capabilities,
     /// The hypervisor that ran before the call.
     pub running: Option<Instance>,
     /// The last one that had ended before the call.
@@ -61,7 +62,7 @@ fn definition(disks: usize) -> String {
 
 impl Machine {
     /// A machine with one defined domain, after these calls.
-    pub fn set_up(disks: usize, live_memory: bool, transient: bool, calls: &[Call]) -> Self {
+    pub fn set_up(disks: usize, capabilities: Capabilities, transient: bool, calls: &[Call]) -> Self {
         let mut world = World::default();
         for name in ["vda", "vdb"].iter().take(disks) {
             let value = world.next_value();
@@ -72,7 +73,7 @@ impl Machine {
         let fuse = Arc::new(Fuse::new([]));
         let store = Store::in_memory().unwrap();
         let world = Arc::new(Mutex::new(world));
-        let mut machine = Self { world, store, fuse, live_memory, running: None, ended: None };
+        let mut machine = Self { world, store, fuse, capabilities, running: None, ended: None };
         let all = calls.to_vec();
         let end = machine.life(async move |service| {
             if transient {
@@ -101,7 +102,7 @@ impl Machine {
         runtime.block_on(async {
             let (sender, receiver) = mpsc::unbounded_channel();
             let mut host = SimHost::new(Arc::clone(&self.world), Arc::clone(&self.fuse), sender);
-            host.capabilities.live_memory = self.live_memory;
+            host.capabilities = self.capabilities;
             let host = Arc::new(host);
             let hands = Arc::clone(&host);
             let store = self.store.gated(Arc::new(move |what| {

@@ -80,4 +80,18 @@ shapes! {
     transient_create
     transient_create_memory
     transient_delete
+    xen_create_running
+    xen_create_paused
+    xen_create_halt
+    xen_create_memory
+    xen_create_mixed
+    xen_create_mixed_off
+    xen_revert_running
+    xen_revert_from_off
+    xen_revert_mixed
+    xen_revert_to_paused
+    xen_delete_running
+    xen_delete_mixed
+    xen_delete_memory_leaf
+    xen_transient_create
 }

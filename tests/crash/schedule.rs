@@ -5,11 +5,12 @@ use crate::machine::{Call, End, Machine};
 use crate::picture::Picture;
 use std::collections::BTreeMap;
 use virsnap::host::sim::Fault;
+use virsnap::plan::facts::Capabilities;
 
 /// An operation and the machine it meets.
 pub struct Shape {
     pub disks: usize,
-    pub live_memory: bool,
+    pub capabilities: Capabilities,
     pub transient: bool,
     pub set_up: Vec<Call>,
     pub call: Call,
@@ -62,7 +63,7 @@ struct Run {
 
 impl Shape {
     fn machine(&self) -> Machine {
-        Machine::set_up(self.disks, self.live_memory, self.transient, &self.set_up)
+        Machine::set_up(self.disks, self.capabilities, self.transient, &self.set_up)
     }
 
     fn expected(&self) -> (Expected, usize, usize) {

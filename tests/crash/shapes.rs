@@ -2,6 +2,7 @@
 
 use crate::machine::Call::{self, Create, Delete, Place, Revert, Start, Suspend, Tick};
 use crate::schedule::Shape;
+use virsnap::plan::facts::{Capabilities, LiveSave};
 
 const HALT: u32 = 0x8;
 const DISK_ONLY: u32 = 0x10;
@@ -26,16 +27,23 @@ const INTO_EMPTY: &str = "<domainsnapshot><name>s</name><disks><disk name='vda' 
 const MEM_INTO_EMPTY: &str = "<domainsnapshot><name>s</name><memory snapshot='external' file='/img/mine.mem'/>\
     <disks><disk name='vda' snapshot='external'><source file='/img/mine.qcow2'/></disk></disks></domainsnapshot>";
 
+const MIXED: &str =
+    "<domainsnapshot><name>a</name><disks><disk name='vdb' snapshot='external'/></disks></domainsnapshot>";
+
 fn shape(set_up: &[Call], call: Call) -> Shape {
     let mut set_up = set_up.to_vec();
     set_up.extend([Tick, Tick, Tick]);
-    Shape { disks: 1, live_memory: true, transient: false, set_up, call, parts: Vec::new() }
+    let capabilities = Capabilities::qemu(LiveSave::Background);
+    Shape { disks: 1, capabilities, transient: false, set_up, call, parts: Vec::new() }
 }
 fn two(shape: Shape) -> Shape {
     Shape { disks: 2, ..shape }
 }
 fn stopped(shape: Shape) -> Shape {
-    Shape { live_memory: false, ..shape }
+    Shape { capabilities: Capabilities::qemu(LiveSave::No), ..shape }
+}
+fn xen(shape: Shape) -> Shape {
+    Shape { capabilities: Capabilities::xen(), ..shape }
 }
 fn parts(shape: Shape, parts: &[Call]) -> Shape {
     Shape { parts: parts.to_vec(), ..shape }
@@ -224,4 +232,48 @@ pub fn transient_create_memory() -> Shape {
 }
 pub fn transient_delete() -> Shape {
     transient(shape(&[Create(A, DISK_ONLY), Tick, Create(S, DISK_ONLY)], Delete("s", 0)))
+}
+
+// --- what Xen does differently: memory in a file, saved while the guest runs; each disk in its own way ---
+pub fn xen_create_running() -> Shape {
+    xen(create_internal_running())
+}
+pub fn xen_create_paused() -> Shape {
+    xen(create_internal_paused())
+}
+pub fn xen_create_halt() -> Shape {
+    xen(create_internal_halt())
+}
+pub fn xen_create_memory() -> Shape {
+    xen(create_memory_stopped())
+}
+pub fn xen_create_mixed() -> Shape {
+    xen(two(shape(&[Start], Create(MIXED, 0))))
+}
+pub fn xen_create_mixed_off() -> Shape {
+    xen(two(shape(&[Start, Tick, OFF], Create(MIXED, 0))))
+}
+pub fn xen_revert_running() -> Shape {
+    xen(revert_internal_running())
+}
+pub fn xen_revert_from_off() -> Shape {
+    xen(revert_internal_running_from_off())
+}
+pub fn xen_revert_mixed() -> Shape {
+    xen(two(shape(&[Start, Tick, Create(MIXED, 0), Tick], Revert("a", 0))))
+}
+pub fn xen_revert_to_paused() -> Shape {
+    xen(revert_internal_to_paused())
+}
+pub fn xen_delete_running() -> Shape {
+    xen(delete_internal_running())
+}
+pub fn xen_delete_mixed() -> Shape {
+    xen(two(shape(&[Start, Tick, Create(MIXED, 0), Tick], Delete("a", 0))))
+}
+pub fn xen_delete_memory_leaf() -> Shape {
+    xen(delete_memory_leaf())
+}
+pub fn xen_transient_create() -> Shape {
+    xen(transient_create())
 }

@@ -113,7 +113,7 @@ pub async fn unlink_if_unused(path: &Utf8Path) -> Result<()> {
         if !meta.is_file() {
             return Err(Error::invalid(format!("'{path}' is not a regular file")));
         }
-        if let Some(who) = opener(&note(&meta)) {
+        if let Some(who) = opener(&note(&meta), None) {
             return Err(Error::invalid(format!("file '{path}' is in use by {who}")));
         }
         if let Some(image) = overlay_beside(&path) {
@@ -124,12 +124,16 @@ pub async fn unlink_if_unused(path: &Utf8Path) -> Result<()> {
     .await
 }
 
-/// The process, apart from this one, that has the file open.
-fn opener(file: &Note) -> Option<String> {
-    let own = std::process::id().to_string();
+/// The process, apart from this one and `except`, that has the file at `path` open.
+pub fn user_of(path: &Utf8Path, except: Option<u32>) -> Option<String> {
+    opener(&note(&std::fs::metadata(path).ok()?), except)
+}
+
+fn opener(file: &Note, except: Option<u32>) -> Option<String> {
+    let own = [Some(std::process::id()), except].map(|pid| pid.map(|p| p.to_string()));
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
         let pid = process.file_name().into_string().ok().filter(|n| n.bytes().all(|b| b.is_ascii_digit()));
-        let Some(pid) = pid.filter(|p| *p != own) else { continue };
+        let Some(pid) = pid.filter(|p| !own.iter().flatten().any(|o| o == p)) else { continue };
         // Other users' processes are closed to us, as their files mostly are.
         let Ok(fds) = std::fs::read_dir(process.path().join("fd")) else { continue };
         let mut metas = fds.flatten().filter_map(|fd| std::fs::metadata(fd.path()).ok());

@@ -83,6 +83,19 @@ impl Drop for OwnPause {
 }
 
 impl RunningQemu {
+    /// A QEMU that serves the disks of a guest whose CPUs another hypervisor has.
+    pub(in crate::host) fn of_disks(
+        domain: DomainId,
+        instance: Instance,
+        monitor: Arc<Monitor>,
+        pid: u32,
+        disks: Vec<RunningDisk>,
+    ) -> Self {
+        // Its CPUs are none, so nothing stops or resumes them.
+        let (ended, _) = mpsc::unbounded_channel();
+        let own = OwnCommands { pauses: AtomicU32::new(0), killing: AtomicBool::new(false), ended };
+        Self { domain, instance, monitor, pid, dir: Utf8PathBuf::new(), disks, own: Arc::new(own) }
+    }
     /// Announce that what stops or resumes the CPUs from now on is our own doing.
     pub fn own_pause(&self) -> OwnPause {
         self.own.pauses.fetch_add(1, Ordering::SeqCst);

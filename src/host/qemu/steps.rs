@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 
 /// What steps need of the host around them.
 #[async_trait]
-pub(super) trait Guests: Send + Sync {
+pub(in crate::host) trait Guests: Send + Sync {
     /// The QEMU of that start, if it runs.
-    fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>>;
+    async fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>>;
     /// Tell what happened.
     fn emit(&self, event: HostEvent);
     /// End it.
@@ -44,7 +44,7 @@ pub(super) async fn alive(guests: &dyn Guests, instance: Option<Instance>) -> Op
     let instance = instance?;
     let begun = Instant::now();
     loop {
-        let qemu = guests.running(instance)?;
+        let qemu = guests.running(instance).await?;
         if !qemu.monitor.is_gone() {
             return Some(qemu);
         }
@@ -73,7 +73,7 @@ impl Report for Unwatched {
 }
 
 /// Do a prepare step.
-pub(super) async fn prepare(
+pub(in crate::host) async fn prepare(
     guests: &dyn Guests,
     op: OpId,
     step: &Prepare,
@@ -100,13 +100,16 @@ pub(super) async fn prepare(
         Prepare::SaveTag { instance, tag, vmstate, images } => {
             tags::save(&*must_live(guests, *instance).await?, op, tag, vmstate, images, report).await?;
         }
+        Prepare::TagDisks { instance, images, tag } => {
+            tags::take(&*must_live(guests, *instance).await?, tag, images).await?;
+        }
         Prepare::CreateTag { image, tag } => img::create_tag(image, tag).await?,
     }
     Ok(None)
 }
 
 /// Undo it, also if it never ran or ran half, and also a second time.
-pub(super) async fn undo(guests: &dyn Guests, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()> {
+pub(in crate::host) async fn undo(guests: &dyn Guests, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()> {
     match step {
         Prepare::Reserve { path, existing } => files::unreserve(path, *existing, note).await,
         Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::Freeze { .. } | Prepare::AwaitSave { .. } => Ok(()),
@@ -121,6 +124,9 @@ pub(super) async fn undo(guests: &dyn Guests, op: OpId, step: &Prepare, note: Op
         },
         Prepare::LiveSave { instance, disks, .. } => saves::undo_live(guests, op, *instance, disks).await,
         Prepare::SaveTag { instance, tag, images, .. } => tags::undo_save(guests, op, *instance, images, tag).await,
+        Prepare::TagDisks { instance, images, tag } => {
+            tags::remove(guests, op, Some(*instance), images, tag, &Unwatched).await
+        }
         Prepare::CreateTag { image, tag } => img::remove_tag(image, tag).await,
     }
 }
@@ -141,14 +147,18 @@ async fn resume(guests: &dyn Guests, instance: Instance) -> Result<()> {
 }
 
 /// Switch the disks of a running guest, all or none.
-pub(super) async fn switch(guests: &dyn Guests, instance: Instance, disks: &[SwitchDisk]) -> Result<(), CommitError> {
+pub(in crate::host) async fn switch(
+    guests: &dyn Guests,
+    instance: Instance,
+    disks: &[SwitchDisk],
+) -> Result<(), CommitError> {
     // A QEMU that was gone before has switched nothing.
     let qemu = must_live(guests, instance).await.map_err(CommitError::Refused)?;
     disks::switch(&qemu, disks).await
 }
 
 /// Whether they are switched.
-pub(super) async fn probe(guests: &dyn Guests, instance: Instance, disks: &[SwitchDisk]) -> Result<Probe> {
+pub(in crate::host) async fn probe(guests: &dyn Guests, instance: Instance, disks: &[SwitchDisk]) -> Result<Probe> {
     match alive(guests, Some(instance)).await {
         Some(qemu) => disks::probe(&qemu, disks).await,
         None => Ok(Probe::Unknown),
@@ -156,7 +166,7 @@ pub(super) async fn probe(guests: &dyn Guests, instance: Instance, disks: &[Swit
 }
 
 /// Do a settle step, also if it ran before or ran half.
-pub(super) async fn settle(guests: &dyn Guests, op: OpId, step: &Settle, report: &dyn Report) -> Result<()> {
+pub(in crate::host) async fn settle(guests: &dyn Guests, op: OpId, step: &Settle, report: &dyn Report) -> Result<()> {
     match step {
         Settle::Publish(_) | Settle::Start(_) => Err(Error::internal("not a step of the images")),
         Settle::Resume { instance, .. } => resume(guests, *instance).await,

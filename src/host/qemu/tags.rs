@@ -69,6 +69,22 @@ pub(super) async fn save(
     Ok(())
 }
 
+/// Tag the disks of a guest that stands still, in one transaction.
+pub(super) async fn take(qemu: &RunningQemu, tag: &str, images: &[Image]) -> Result<()> {
+    cpu::wake(qemu).await?;
+    let graph = Graph::read(&qemu.monitor).await?;
+    let action = |image: &Image| {
+        let data = json!({ "device": active(&graph, image)?, "name": tag });
+        Ok(json!({ "type": "blockdev-snapshot-internal-sync", "data": data }))
+    };
+    let actions = images.iter().map(action).collect::<Result<Vec<_>>>()?;
+    qemu.monitor.execute("transaction", json!({ "actions": actions })).await?;
+    for image in images {
+        files::sync(&image.path).await?;
+    }
+    Ok(())
+}
+
 /// Remove our tag from every image: none, all or some may have it.
 pub(super) async fn undo_save(
     guests: &dyn Guests,

@@ -4,6 +4,7 @@ use super::world::{Body, ImageBody};
 use super::{Note, SimHost};
 use crate::error::{Error, Result};
 use crate::model::ids::{Instance, OpId};
+use crate::plan::facts::SaveFrom;
 use crate::plan::steps::{Existing, Prepare, SwitchDisk};
 use camino::Utf8Path;
 
@@ -52,6 +53,10 @@ impl SimHost {
             Prepare::SaveMemory { instance, path, .. } => {
                 self.point("save memory: begin").await?;
                 self.world().set_body(path, Body::Garbage)?;
+                if self.capabilities.save_from == SaveFrom::Running {
+                    self.point("save memory: suspend").await?;
+                    self.world().guest_mut(*instance)?.running = false;
+                }
                 self.point("save memory: end").await?;
                 let mut world = self.world();
                 let guest = world.guest_mut(*instance)?;
@@ -89,6 +94,18 @@ impl SimHost {
                 }
                 saved?;
                 self.point("save tag: end").await?;
+            }
+            Prepare::TagDisks { instance, images, tag } => {
+                for image in images {
+                    self.point("tag disk").await?;
+                    let mut world = self.world();
+                    if world.guest_mut(*instance)?.running {
+                        world.violations.push(format!("'{}' was tagged while the guest ran", image.path));
+                    }
+                    world.add_tag(&image.path, tag, None)?;
+                    world.sync(&image.path);
+                }
+                self.point("tag disks: end").await?;
             }
             Prepare::CreateTag { image, tag } => {
                 self.point("create tag").await?;
@@ -195,9 +212,17 @@ impl SimHost {
                 }
                 Ok(())
             }
-            Prepare::SaveMemory { .. } => self.point("undo save memory").await,
+            Prepare::SaveMemory { instance, was_running, .. } => {
+                self.point("undo save memory").await?;
+                if self.capabilities.save_from == SaveFrom::Running
+                    && let Ok(guest) = self.world().guest_mut(*instance)
+                {
+                    guest.running = *was_running;
+                }
+                Ok(())
+            }
             Prepare::LiveSave { instance, disks, .. } => self.undo_live_save(*instance, disks).await,
-            Prepare::SaveTag { tag, images, .. } => {
+            Prepare::SaveTag { tag, images, .. } | Prepare::TagDisks { tag, images, .. } => {
                 for image in images {
                     self.point("undo save tag").await?;
                     self.world().remove_tag(&image.path, tag)?;

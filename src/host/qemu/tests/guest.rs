@@ -34,7 +34,7 @@ impl Drop for World {
 
 #[async_trait]
 impl Guests for World {
-    fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
+    async fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
         let running = self.running.lock().unwrap();
         running.as_ref().map(|(_, q)| q.clone()).filter(|q| q.instance == instance)
     }

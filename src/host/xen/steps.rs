@@ -1,0 +1,190 @@
+//! The steps of a plan, done to Xen: the guest through `xl`, its disks through its qdisk as QEMU's are, volumes through
+//! LVM, and everything else as on any host, but never while somebody else may write to the image.
+//!
+//! Must not know: the order of steps, the journal.
+
+use super::writers::{self, Except};
+use super::{XenHost, backends, memory, qdisk};
+use crate::error::{Error, Result};
+use crate::host::qemu::process::RunningQemu;
+use crate::host::qemu::steps::{self, Guests as _};
+use crate::host::{Host as _, HostEvent, Note, Report};
+use crate::model::ids::{Image, Instance, OpId};
+use crate::plan::steps::{Prepare, Settle};
+use async_trait::async_trait;
+use camino::Utf8Path;
+use std::sync::Arc;
+
+#[async_trait]
+impl steps::Guests for XenHost {
+    async fn running(&self, instance: Instance) -> Option<Arc<RunningQemu>> {
+        self.qdisks.of(&self.guests, instance).await
+    }
+
+    fn emit(&self, event: HostEvent) {
+        self.emit(event);
+    }
+
+    async fn kill(&self, instance: Instance, _graceful: bool) -> Result<()> {
+        self.end(instance).await
+    }
+}
+
+impl XenHost {
+    pub(super) async fn do_prepare(&self, op: OpId, step: &Prepare, report: &dyn Report) -> Result<Option<Note>> {
+        match step {
+            Prepare::Reserve { path, .. } => make_directory(path)?,
+            Prepare::Freeze { .. } => {
+                return Err(Error::unsupported("freezing the guest's file systems (QUIESCE) is not supported yet"));
+            }
+            Prepare::Pause { instance } => {
+                // A save has done it already.
+                if !self.guests.get(*instance).is_some_and(|g| g.paused) {
+                    self.pause(*instance).await?;
+                }
+                return Ok(None);
+            }
+            Prepare::SaveMemory { instance, path, .. } => {
+                memory::save(&self.guests, *instance, path).await?;
+                return Ok(None);
+            }
+            Prepare::TagDisks { instance, images, tag } => {
+                let (volumes, files) = backends::volumes(images).await?;
+                for volume in &volumes {
+                    backends::tag_volume(volume, tag).await?;
+                }
+                if files.is_empty() {
+                    return Ok(None);
+                }
+                let rest = Prepare::TagDisks { instance: *instance, images: files, tag: tag.clone() };
+                return steps::prepare(self, op, &rest, report).await;
+            }
+            Prepare::CreateTag { image, tag } => {
+                self.prove(None, &[image]).await?;
+                if let Some(volume) = backends::volume(image).await? {
+                    backends::tag_volume(&volume, tag).await?;
+                    return Ok(None);
+                }
+            }
+            Prepare::Format { image, backing } if image.format == "vhd" => {
+                backends::format_vhd(image, backing).await?;
+                return Ok(None);
+            }
+            Prepare::LiveSave { .. } | Prepare::AwaitSave { .. } | Prepare::SaveTag { .. } => {
+                return Err(Error::internal("not a step of Xen"));
+            }
+            Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::AddNodes { .. } => {}
+        }
+        steps::prepare(self, op, step, report).await
+    }
+
+    pub(super) async fn do_undo(&self, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()> {
+        match step {
+            Prepare::Pause { instance } => return self.let_run(*instance).await,
+            Prepare::SaveMemory { instance, was_running, .. } => {
+                return memory::undo(&self.guests, *instance, *was_running, &self.settings.runtime_dir).await;
+            }
+            Prepare::TagDisks { instance, images, tag } => {
+                let files = self.untag_volumes(Some(*instance), images, tag).await?;
+                let rest = Prepare::TagDisks { instance: *instance, images: files, tag: tag.clone() };
+                return steps::undo(self, op, &rest, note).await;
+            }
+            Prepare::CreateTag { image, tag } => {
+                if self.untag_volumes(None, std::slice::from_ref(image), tag).await?.is_empty() {
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+        steps::undo(self, op, step, note).await
+    }
+
+    pub(super) async fn do_settle(&self, op: OpId, step: &Settle, report: &dyn Report) -> Result<()> {
+        match step {
+            Settle::Resume { instance, .. } => return self.let_run(*instance).await,
+            Settle::Pause { instance } => {
+                if self.guests.domid(*instance).is_ok() && !self.guests.get(*instance).is_some_and(|g| g.paused) {
+                    self.pause(*instance).await?;
+                }
+                return Ok(());
+            }
+            Settle::Thaw { .. } => return Ok(()),
+            Settle::ApplyTag { image, tag } => {
+                self.prove(None, &[image]).await?;
+                if let Some(volume) = backends::volume(image).await? {
+                    return backends::apply_volume_tag(&volume, tag).await;
+                }
+            }
+            Settle::RemoveTag { instance, images, tag } => {
+                let images = self.untag_volumes(*instance, images, tag).await?;
+                let rest = Settle::RemoveTag { instance: *instance, images, tag: tag.clone() };
+                return steps::settle(self, op, &rest, report).await;
+            }
+            Settle::MergeDown { instance, top, base, .. } => {
+                self.prove(*instance, &[top, base]).await?;
+                if top.format == "vhd" {
+                    return backends::merge_vhd(top).await;
+                }
+            }
+            Settle::MergeActive { instance, top, base, .. } => self.prove(Some(*instance), &[top, base]).await?,
+            Settle::Pivot { instance, target, top, base } => {
+                self.prove(Some(*instance), &[top, base]).await?;
+                steps::settle(self, op, step, report).await?;
+                self.tell_toolstack(*instance, std::iter::once((target.as_str(), base))).await;
+                return Ok(());
+            }
+            Settle::PullUp { instance, image, .. } => self.prove(*instance, &[image]).await?,
+            Settle::Repoint { image, .. } => self.prove(None, &[image]).await?,
+            Settle::Publish(_) | Settle::Start(_) | Settle::Stop { .. } | Settle::Unlink { .. } => {}
+        }
+        steps::settle(self, op, step, report).await
+    }
+
+    /// Nothing if it runs or is gone.
+    async fn let_run(&self, instance: Instance) -> Result<()> {
+        let Some(listed) = self.guests.locate(instance).await?.filter(|l| !l.dying) else { return Ok(()) };
+        if !listed.paused {
+            return Ok(());
+        }
+        let _busy = self.guests.busy(instance);
+        memory::unpause(listed.domid).await?;
+        self.guests.change(instance, |g| g.paused = false);
+        Ok(())
+    }
+
+    /// Remove the tag from those images that are volumes; the others are returned.
+    async fn untag_volumes(&self, instance: Option<Instance>, images: &[Image], tag: &str) -> Result<Vec<Image>> {
+        let all: Vec<&Image> = images.iter().collect();
+        self.prove(instance, &all).await?;
+        let (volumes, files) = backends::volumes(images).await?;
+        for volume in &volumes {
+            backends::untag_volume(volume, tag).await?;
+        }
+        Ok(files)
+    }
+
+    /// Nobody but that guest's own qdisk has the images. Where that one does not answer, nobody at all.
+    async fn prove(&self, instance: Option<Instance>, images: &[&Image]) -> Result<()> {
+        let own = match instance {
+            Some(i) if self.running(i).await.is_some() => self.guests.domid(i).ok(),
+            _ => None,
+        };
+        let except = match own {
+            Some(domid) => Except { domid: Some(domid), pid: qdisk::pid(domid).await },
+            None => Except::default(),
+        };
+        let paths: Vec<&Utf8Path> = images.iter().map(|i| i.path.as_path()).collect();
+        writers::prove_none(&paths, except).await
+    }
+}
+
+/// Generated names may lie in a domain's own directory, which nobody has made yet.
+fn make_directory(path: &Utf8Path) -> Result<()> {
+    let Some(directory) = path.parent().filter(|d| d.starts_with("/var/lib/xen/snapshots")) else { return Ok(()) };
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|e| Error::system(format!("cannot create directory '{directory}'"), &e))
+}
