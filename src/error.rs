@@ -33,6 +33,8 @@ pub enum Code {
     OperationUnsupported = 84,
     AgentUnresponsive = 86,
     XmlInvalidSchema = 92,
+    AgentCommandTimeout = 112,
+    AgentCommandFailed = 113,
 }
 
 impl Code {
@@ -60,6 +62,8 @@ impl Code {
             Self::OperationUnsupported => "Operation not supported: ",
             Self::AgentUnresponsive => "Guest agent is not responding: ",
             Self::XmlInvalidSchema => "XML document failed to validate against schema: ",
+            Self::AgentCommandTimeout => "guest agent command timed out: ",
+            Self::AgentCommandFailed => "guest agent command failed: ",
         }
     }
 }

@@ -78,6 +78,12 @@ impl World {
         world
     }
 
+    fn with_agent(mut self) -> Self {
+        let channel = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>";
+        self.xml = self.xml.replace("  </devices>", &format!("    {channel}\n  </devices>"));
+        self
+    }
+
     fn image(&mut self, path: &str, backing: Option<&Image>) {
         let format = if path.ends_with(".raw") { "raw" } else { "qcow2" };
         let header = ImageHeader {
@@ -381,6 +387,12 @@ fn creating_on_every_kind_of_domain() {
         ("running, memory, live", running(ONE), with_memory("s"), CreateFlags::empty()),
         ("running, memory, halt", running(ONE), with_memory("s"), CreateFlags::HALT),
         ("paused, memory", World::new(DomainState::Paused, ONE), with_memory("s"), CreateFlags::empty()),
+        (
+            "running, disk-only, quiesced",
+            running(TWO).with_agent(),
+            named("s"),
+            CreateFlags::DISK_ONLY | CreateFlags::QUIESCE,
+        ),
         (
             "running, disk-only, no metadata",
             running(ONE),

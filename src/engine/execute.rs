@@ -184,6 +184,15 @@ impl<'a> Run<'a> {
         self.resumed_after_undo();
     }
 
+    /// Thaw what a step of ours may have frozen.
+    async fn thaw(&self) {
+        for step in self.plan.prepare.iter().filter(|s| matches!(s, Prepare::Freeze { .. })) {
+            if let Err(error) = self.inner.host.undo(self.plan.op, step, None).await {
+                warn!(op = %self.plan.op, %error, "cannot thaw the guest");
+            }
+        }
+    }
+
     /// A small step once more if it failed.
     async fn undo_twice(&self, i: usize) -> Result<()> {
         let step = &self.plan.prepare[i];
@@ -236,7 +245,15 @@ impl<'a> Run<'a> {
     /// The disk switch was asked for, and nobody knows what became of it.
     async fn in_doubt(&mut self, error: Option<Error>) -> Result<()> {
         let Commit::Switch { instance, disks } = self.plan.commit.clone() else { return self.settle(0).await };
-        match self.inner.host.probe(instance, &disks).await? {
+        let probe = match self.inner.host.probe(instance, &disks).await {
+            Ok(probe) => probe,
+            Err(error) => {
+                // Whichever it is, the file systems need not wait for the answer.
+                self.thaw().await;
+                return Err(error);
+            }
+        };
+        match probe {
             // An overlay that was ever attached may hold guest data: forward.
             Probe::Done | Probe::Unknown => self.settle(0).await,
             Probe::NotDone => match error {

@@ -7,7 +7,9 @@
 //! - an overlay path given for two disks is refused (K8), as is one that is a disk's own image;
 //! - a tag that exists in an image is refused before the guest is paused (K15);
 //! - an existing memory file is refused, never overwritten (K18), except an empty one;
-//! - a name is at most [`MAX_NAME`] bytes, checked before anything is done (K14).
+//! - a name is at most [`MAX_NAME`] bytes, checked before anything is done (K14);
+//! - a thaw that the agent does not answer does not turn a finished snapshot into an error (K16): the host goes on
+//!   thawing until it is answered, also in its next life.
 
 use super::align::{self, Mode};
 use super::checks::{check_disks, check_set};
@@ -199,12 +201,11 @@ fn internal_memory(request: &CreateRequest<'_>, name: &str, disks: &[SnapshotDis
     })
 }
 
-/// A guest that is off has nothing to freeze; one that stands still cannot answer; the agent of one that runs cannot be
-/// spoken to yet.
+/// A guest that is off has nothing to freeze; one that stands still cannot answer.
 fn check_quiesce(state: DomainState, view: &DomainView) -> Result<(), Refusal> {
     match state {
         DomainState::Shutoff => Ok(()),
-        DomainState::Running if view.has_agent_channel => Err(Refusal::NotYet("flag QUIESCE")),
+        DomainState::Running if view.has_agent_channel => Ok(()),
         DomainState::Running => Err(Refusal::NoAgent),
         _ => Err(Refusal::NotRunning),
     }
@@ -359,6 +360,12 @@ impl Active<'_> {
             prepare.push(Prepare::AwaitSave { instance, path: path.clone() });
             prepare.push(Prepare::Sync { path: path.clone() });
             return Ok(Commit::Publish(Box::new(change)));
+        }
+        // As late as can be, so that the file systems stand still no longer than the switch takes; but an agent whose
+        // guest stands still does not answer.
+        if running && request.flags.contains(CreateFlags::QUIESCE) {
+            prepare.push(Prepare::Freeze { instance });
+            settle.push(Settle::Thaw { instance });
         }
         let pause = running && (memory.is_some() || manual || !internal.is_empty());
         let saves_running = memory.is_some() && caps.save_from == SaveFrom::Running;

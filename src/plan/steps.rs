@@ -102,7 +102,8 @@ pub enum Prepare {
         /// The overlays.
         disks: Vec<SwitchDisk>,
     },
-    /// Freeze the guest's file systems. Inverse: thaw.
+    /// Freeze the guest's file systems, the last step before the commit. Inverse: thaw, also where the freeze was not
+    /// answered.
     Freeze {
         /// The running hypervisor.
         instance: Instance,
@@ -242,7 +243,8 @@ pub enum Settle {
         /// The running hypervisor.
         instance: Instance,
     },
-    /// Thaw the guest's file systems.
+    /// Thaw the file systems that `Freeze` may have frozen. Nothing if the hypervisor is gone. Done once the host has
+    /// made it its own duty.
     Thaw {
         /// The running hypervisor.
         instance: Instance,

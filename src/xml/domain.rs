@@ -221,7 +221,8 @@ pub(crate) fn view_element(root: Element<'_>, document: &Document<'_>) -> Result
     let has_agent_channel = root.find("devices").is_some_and(|devices| {
         devices.all("channel").any(|c| {
             c.child("target").is_some_and(|t| {
-                t.attribute("type") == Some("virtio") && t.attribute("name") == Some("org.qemu.guest_agent.0")
+                matches!(t.attribute("type"), Some("virtio" | "xen"))
+                    && t.attribute("name") == Some("org.qemu.guest_agent.0")
             })
         })
     });

@@ -45,6 +45,10 @@ pub enum End {
     Answered(Result<()>),
 }
 
+/// So that QUIESCE is taken.
+const AGENT: &str =
+    "    <channel type='unix'>\n      <target type='virtio' name='org.qemu.guest_agent.0'/>\n    </channel>\n";
+
 fn definition(disks: usize) -> String {
     let disk = |i: usize| {
         let name = ["vda", "vdb"][i];
@@ -56,7 +60,7 @@ fn definition(disks: usize) -> String {
     let disks: String = (0..disks).map(disk).collect();
     format!(
         "<domain type='qemu'>\n  <name>guest</name>\n  <uuid>{DOMAIN}</uuid>\n  <memory unit='KiB'>131072</memory>\n  \
-         <vcpu>1</vcpu>\n  <os>\n    <type arch='x86_64' machine='pc'>hvm</type>\n  </os>\n  <devices>\n{disks}  </devices>\n</domain>\n"
+         <vcpu>1</vcpu>\n  <os>\n    <type arch='x86_64' machine='pc'>hvm</type>\n  </os>\n  <devices>\n{disks}{AGENT}  </devices>\n</domain>\n"
     )
 }
 

@@ -38,6 +38,10 @@ shapes! {
     create_disk_only_running_two_disks
     create_disk_only_paused
     create_disk_only_halt
+    create_quiesced
+    create_quiesced_two_disks
+    create_quiesced_halt
+    create_quiesced_manual
     create_disk_only_into_a_callers_empty_file
     create_disk_only_reusing_an_overlay
     create_memory_stopped
@@ -78,6 +82,7 @@ shapes! {
     delete_children_only_running
     delete_metadata_only
     transient_create
+    transient_create_quiesced
     transient_create_memory
     transient_delete
     xen_create_running
@@ -86,6 +91,7 @@ shapes! {
     xen_create_memory
     xen_create_mixed
     xen_create_mixed_off
+    xen_create_quiesced
     xen_revert_running
     xen_revert_from_off
     xen_revert_mixed

@@ -8,6 +8,7 @@ const HALT: u32 = 0x8;
 const DISK_ONLY: u32 = 0x10;
 const NO_METADATA: u32 = 0x4;
 const REUSE_EXT: u32 = 0x20;
+const QUIESCE: u32 = 0x40;
 const RUNNING: u32 = 0x1;
 const PAUSED: u32 = 0x2;
 const CHILDREN: u32 = 0x1;
@@ -29,6 +30,8 @@ const MEM_INTO_EMPTY: &str = "<domainsnapshot><name>s</name><memory snapshot='ex
 
 const MIXED: &str =
     "<domainsnapshot><name>a</name><disks><disk name='vdb' snapshot='external'/></disks></domainsnapshot>";
+const MANUAL: &str =
+    "<domainsnapshot><name>s</name><disks><disk name='vdb' snapshot='manual'/></disks></domainsnapshot>";
 
 fn shape(set_up: &[Call], call: Call) -> Shape {
     let mut set_up = set_up.to_vec();
@@ -83,6 +86,18 @@ pub fn create_disk_only_paused() -> Shape {
 }
 pub fn create_disk_only_halt() -> Shape {
     shape(&[Start], Create(S, DISK_ONLY | HALT))
+}
+pub fn create_quiesced() -> Shape {
+    shape(&[Start], Create(S, DISK_ONLY | QUIESCE))
+}
+pub fn create_quiesced_two_disks() -> Shape {
+    two(create_quiesced())
+}
+pub fn create_quiesced_halt() -> Shape {
+    shape(&[Start], Create(S, DISK_ONLY | QUIESCE | HALT))
+}
+pub fn create_quiesced_manual() -> Shape {
+    two(shape(&[Start], Create(MANUAL, DISK_ONLY | QUIESCE)))
 }
 pub fn create_disk_only_into_a_callers_empty_file() -> Shape {
     shape(&[Start, Place("/img/mine.qcow2", None)], Create(INTO_EMPTY, DISK_ONLY))
@@ -227,6 +242,9 @@ pub fn delete_metadata_only() -> Shape {
 pub fn transient_create() -> Shape {
     two(transient(shape(&[], Create(S, DISK_ONLY))))
 }
+pub fn transient_create_quiesced() -> Shape {
+    transient(shape(&[], Create(S, DISK_ONLY | QUIESCE)))
+}
 pub fn transient_create_memory() -> Shape {
     transient(shape(&[], Create(MEM_S, 0)))
 }
@@ -252,6 +270,9 @@ pub fn xen_create_mixed() -> Shape {
 }
 pub fn xen_create_mixed_off() -> Shape {
     xen(two(shape(&[Start, Tick, OFF], Create(MIXED, 0))))
+}
+pub fn xen_create_quiesced() -> Shape {
+    xen(create_quiesced_two_disks())
 }
 pub fn xen_revert_running() -> Shape {
     xen(revert_internal_running())
