@@ -2,6 +2,7 @@
 //!
 //! Must not know: D-Bus, SQL, QMP.
 
+mod agent;
 mod domain;
 mod execute;
 mod found;

@@ -3,6 +3,7 @@
 //!
 //! Must not know: the store, the engine, D-Bus.
 
+mod agent;
 pub mod command;
 pub mod images;
 pub mod node;
@@ -16,6 +17,7 @@ pub mod xen;
 
 use crate::error::{Error, Result};
 use crate::model::domain::{RunState, Runtime};
+use crate::model::file_system::FileSystem;
 use crate::model::ids::{DomainId, Instance, OpId, SnapshotName};
 use crate::model::tree::Tree;
 use crate::plan::facts::{Backends, Capabilities, Facts};
@@ -179,6 +181,14 @@ pub trait Host: Send + Sync {
     }
     /// Press the reset button.
     async fn reset(&self, instance: Instance) -> Result<()>;
+
+    /// Ask the guest's agent to freeze what is mounted there, everything if nothing is named; how many file systems were.
+    /// The definition has the agent's channel.
+    async fn freeze(&self, instance: Instance, mountpoints: &[String]) -> Result<u32>;
+    /// Ask it to thaw everything; how many file systems were thawed.
+    async fn thaw(&self, instance: Instance) -> Result<u32>;
+    /// Ask it what is mounted, and on which disks of this definition.
+    async fn file_systems(&self, instance: Instance, xml: &str) -> Result<Vec<FileSystem>>;
 
     /// How the disks of a definition can be captured; empty where the formats say it.
     async fn backends(&self, _instance: Option<Instance>, _xml: &str) -> Result<Backends> {

@@ -2,6 +2,7 @@
 
 pub mod domain;
 pub mod event;
+pub mod file_system;
 pub mod flags;
 pub mod ids;
 pub mod path;

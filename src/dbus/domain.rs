@@ -5,6 +5,7 @@ use super::mount::Mount;
 use super::schema::Method;
 use super::typed_params::{self, Param};
 use crate::engine::service::Progress;
+use crate::model::file_system::FileSystem;
 use crate::model::flags::{self, XmlFlags};
 use crate::model::ids::DomainId;
 
@@ -46,6 +47,18 @@ pub(super) async fn call(mount: &Mount, id: DomainId, member: &str, method: &Met
             flags::none(bits()?, "qemuDomainGetJobStats")?;
             call.reply(&(job_stats(progress(mount, id)?.as_ref()),))
         }
+        "FSFreeze" => {
+            let (mountpoints, bits): (Vec<String>, u32) = call.args()?;
+            call.reply(&(service.freeze(id, &mountpoints, bits).await?,))
+        }
+        "FSThaw" => {
+            let (_, bits): (Vec<String>, u32) = call.args()?;
+            call.reply(&(service.thaw(id, bits).await?,))
+        }
+        "GetFSInfo" => {
+            let all = service.file_systems(id, bits()?).await?;
+            call.reply(&(all.into_iter().map(file_system).collect::<Vec<_>>(),))
+        }
         "HasManagedSaveImage" => {
             flags::none(bits()?, "qemuDomainHasManagedSaveImage")?;
             // There is no managed save yet, so no domain has an image of one.
@@ -82,6 +95,11 @@ fn progress(mount: &Mount, id: DomainId) -> crate::error::Result<Option<Progress
 
 fn job_type(job: &Progress) -> i32 {
     if job.bytes.1 > 0 { JOB_BOUNDED } else { JOB_UNBOUNDED }
+}
+
+/// Mount point, name, type, disks.
+fn file_system(one: FileSystem) -> (String, String, String, Vec<String>) {
+    (one.mountpoint, one.name, one.kind, one.disks.into_iter().map(|d| d.0).collect())
 }
 
 /// `virDomainJobInfo`: type, times, then total, processed and remaining of all data, memory and files.
@@ -127,6 +145,13 @@ mod tests {
             assert_eq!(signature(&(job_stats(job),)), "(ia{sv})");
         }
         assert_eq!(job_info(Some(&job)), (1, 9, 0, 3, 1, 2, 0, 0, 0, 3, 1, 2));
+    }
+
+    #[test]
+    fn a_file_system_has_the_type_of_libvirt_dbus() {
+        let (mountpoint, name, kind) = ("/".into(), "vda1".into(), "ext4".into());
+        let one = FileSystem { mountpoint, name, kind, disks: vec!["vda".into()] };
+        assert_eq!(signature(&(vec![file_system(one)],)), "a(sssas)");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! Must not know: the store, the engine, D-Bus.
 
 mod addresses;
+mod agent;
 mod argv;
 mod block;
 mod capabilities;
@@ -42,6 +43,7 @@ mod tests;
 use crate::error::{Error, Result};
 use crate::host::{CommitError, Host, HostEvent, Note, Probe, Report, command, images};
 use crate::model::domain::{RunState, Runtime};
+use crate::model::file_system::FileSystem;
 use crate::model::ids::{DomainId, Instance, OpId};
 use crate::plan::facts::{Capabilities, Facts, LiveSave};
 use crate::plan::steps::{Prepare, Settle, Start, SwitchDisk};
@@ -176,6 +178,19 @@ impl Host for QemuHost {
 
     async fn reset(&self, instance: Instance) -> Result<()> {
         self.command(instance, "system_reset").await
+    }
+
+    async fn freeze(&self, instance: Instance, mountpoints: &[String]) -> Result<u32> {
+        Ok(self.must_run(instance)?.agent()?.freeze(mountpoints).await?)
+    }
+
+    async fn thaw(&self, instance: Instance) -> Result<u32> {
+        Ok(self.must_run(instance)?.agent()?.thaw().await?)
+    }
+
+    async fn file_systems(&self, instance: Instance, xml: &str) -> Result<Vec<FileSystem>> {
+        let mounted = self.must_run(instance)?.agent()?.file_systems().await?;
+        Ok(agent::on_disks(mounted, &launch::read(xml)?))
     }
 
     async fn leftovers_gone(&self) {

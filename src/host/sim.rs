@@ -26,8 +26,9 @@ pub use fuse::{Fault, Fuse};
 pub use world::{Body, ImageBody, World};
 
 use super::{CommitError, Host, HostEvent, HostEventKind, Note, Probe, Report};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
+use crate::model::file_system::FileSystem;
 use crate::model::ids::{DomainId, Instance, OpId};
 use crate::plan::facts::{Capabilities, Facts, LiveSave};
 use crate::plan::steps::{MemorySource, Prepare, Settle, Start, SwitchDisk};
@@ -214,6 +215,33 @@ impl Host for SimHost {
         let domain = self.world().guest_mut(instance)?.domain;
         let _ = self.events.send(HostEvent { domain, instance, kind: HostEventKind::Reset });
         Ok(())
+    }
+
+    async fn freeze(&self, instance: Instance, _mountpoints: &[String]) -> Result<u32> {
+        self.point("ask for a freeze").await?;
+        let mut world = self.world();
+        let guest = world.guest_mut(instance)?;
+        if std::mem::replace(&mut guest.frozen, true) {
+            return Err(Error::new(Code::AgentCommandFailed, "the file systems are frozen already"));
+        }
+        Ok(u32::try_from(guest.disks.len()).unwrap_or(u32::MAX))
+    }
+    async fn thaw(&self, instance: Instance) -> Result<u32> {
+        self.point("ask for a thaw").await?;
+        let mut world = self.world();
+        let guest = world.guest_mut(instance)?;
+        let thawed = if std::mem::take(&mut guest.frozen) { guest.disks.len() } else { 0 };
+        Ok(u32::try_from(thawed).unwrap_or(u32::MAX))
+    }
+    async fn file_systems(&self, instance: Instance, _xml: &str) -> Result<Vec<FileSystem>> {
+        let mut world = self.world();
+        let system = |(n, disk): (usize, &guest::GuestDisk)| FileSystem {
+            mountpoint: if n == 0 { "/".to_owned() } else { format!("/{}", disk.target) },
+            name: disk.target.0.clone(),
+            kind: "ext4".to_owned(),
+            disks: vec![disk.target.clone()],
+        };
+        Ok(world.guest_mut(instance)?.disks.iter().enumerate().map(system).collect())
     }
 
     async fn look(&self, paths: &[Utf8PathBuf]) -> Result<Facts> {

@@ -13,12 +13,14 @@
 //! | `guests` | which domid is which start of which domain |
 //! | `start`, `watch`, `memory` | starting and ending; what happens by itself; saving memory |
 //! | `qdisk`, `writers`, `backends` | the QEMU of a domain's disks; never two writers; what each disk can do |
+//! | `agent` | the guest agent's channel, as xenstore tells of it |
 //! | `steps`, `toolstack` | the steps of a plan; what `xl` is told of them |
 //! | [`record`], [`foreign`] | copies of the snapshots' records for others; others' records, judged |
 //!
 //! What differs from QEMU is said by [`Capabilities::xen`]; the planner and the engine are the same.
 //! Must not know: the store, the engine, D-Bus.
 
+mod agent;
 mod backends;
 pub mod config;
 pub mod foreign;
@@ -39,6 +41,7 @@ mod xl;
 use super::{CommitError, ForeignRecord, Host, HostEvent, HostEventKind, Note, Probe, Report, command, images, qemu};
 use crate::error::{Code, Error, Result};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
+use crate::model::file_system::FileSystem;
 use crate::model::ids::{DomainId, Instance, OpId, SnapshotName};
 use crate::model::tree::Tree;
 use crate::plan::facts::{Backends, Capabilities, Facts, FileKind};
@@ -63,6 +66,7 @@ pub struct XenHost {
     settings: XenConfig,
     guests: Arc<Guests>,
     qdisks: Arc<qdisk::Qdisks>,
+    agents: agent::Agents,
     events: mpsc::UnboundedSender<HostEvent>,
 }
 
@@ -79,7 +83,7 @@ impl XenHost {
     #[must_use]
     pub fn new(settings: XenConfig, events: mpsc::UnboundedSender<HostEvent>) -> Self {
         let guests = Arc::new(Guests::new(settings.runtime_dir.clone()));
-        Self { settings, guests, qdisks: Arc::default(), events }
+        Self { settings, guests, qdisks: Arc::default(), agents: agent::Agents::default(), events }
     }
 
     async fn info(&self) -> Result<config::capabilities::XlInfo> {
@@ -157,6 +161,7 @@ impl Host for XenHost {
             Some((_, starter)) => self.guests.attach(domain, instance, listed.domid, starter, listed.paused),
             None => self.guests.here(domain, instance, listed.domid, Starter::We).await?,
         }
+        self.agents.of(&self.guests, instance).resume();
         Ok(Some((run_state(&listed), start::runtime(listed.domid).await)))
     }
 
@@ -195,6 +200,19 @@ impl Host for XenHost {
 
     async fn backends(&self, instance: Option<Instance>, xml: &str) -> Result<Backends> {
         backends::classify(instance.and_then(|i| self.guests.domid(i).ok()), xml).await
+    }
+
+    async fn freeze(&self, instance: Instance, mountpoints: &[String]) -> Result<u32> {
+        Ok(self.agents.of(&self.guests, instance).freeze(mountpoints).await?)
+    }
+
+    async fn thaw(&self, instance: Instance) -> Result<u32> {
+        Ok(self.agents.of(&self.guests, instance).thaw().await?)
+    }
+
+    async fn file_systems(&self, instance: Instance, xml: &str) -> Result<Vec<FileSystem>> {
+        let mounted = self.agents.of(&self.guests, instance).file_systems().await?;
+        Ok(agent::on_disks(mounted, &crate::xml::domain::view(xml)?))
     }
 
     async fn record(&self, domain: DomainId, tree: &Tree, changed: &[SnapshotName]) {

@@ -7,10 +7,12 @@
 //!       qemu.log                     stdout and stderr
 //!       info.json                    written once QEMU was started
 //!       channel0.sock …              sockets that the definition leaves to us
+//!       thaw                         there while the guest may be frozen by us
 //! ```
 //!
 //! Must not know: QMP.
 
+use super::agent::AgentPort;
 use super::pidfd::Process;
 use super::process::RunningDisk;
 use crate::error::{Error, Result};
@@ -31,6 +33,9 @@ pub(crate) struct Info {
     pub(crate) pid: u32,
     pub(crate) start_time: u64,
     pub(crate) disks: Vec<RunningDisk>,
+    /// The channel of the guest's agent.
+    #[serde(default)]
+    pub(crate) agent: Option<AgentPort>,
     /// The chardevs that are terminals, in the definition's order.
     pub(crate) ttys: Vec<String>,
     pub(crate) vnc: bool,
@@ -97,12 +102,17 @@ impl InstanceDir {
         lines.get(lines.len().saturating_sub(6)..).unwrap_or_default().join("\n")
     }
 
+    /// QMP's socket.
     pub(crate) fn socket(&self) -> Result<SocketPath> {
+        self.socket_named("qmp.sock")
+    }
+    /// A socket in it.
+    pub(crate) fn socket_named(&self, name: &str) -> Result<SocketPath> {
         let failed = |e: &std::io::Error| Error::system(format!("cannot open directory '{}'", self.path), e);
         let directory = File::open(&self.path).map_err(|e| failed(&e))?;
-        let plain = self.path.join("qmp.sock");
+        let plain = self.path.join(name);
         let path = if plain.as_str().len() > 107 {
-            format!("/proc/self/fd/{}/qmp.sock", directory.as_raw_fd()).into()
+            format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()).into()
         } else {
             plain
         };

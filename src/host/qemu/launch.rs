@@ -16,7 +16,7 @@ use super::instance::{Info, InstanceDir};
 use super::pidfd::Process;
 use super::process::{OwnCommands, RunningDisk, RunningQemu};
 use super::qmp::{Monitor, QmpError};
-use super::{QemuHost, addresses, load, memory};
+use super::{QemuHost, addresses, agent, load, memory};
 use crate::error::{Error, Result};
 use crate::host::{Report, images};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
@@ -75,6 +75,7 @@ impl Machine {
                     options: chains::options(d),
                 })
                 .collect(),
+            agent: hw.chardevs.iter().find_map(agent::port),
             ttys: hw.chardevs.iter().filter(|c| c.has_tty()).map(|c| c.chardev()).collect(),
             vnc: hw.vnc.is_some(),
             restart_on_poweroff: hw.on_poweroff == OnEnd::Restart,
@@ -222,6 +223,9 @@ impl QemuHost {
                 let (qemu, pauses_ended) = running(&info, &dir, monitor);
                 self.registry.insert(qemu.clone(), process.clone());
                 tracing::info!(domain = %info.name, pid = info.pid, "attached to a running QEMU");
+                if let Some(agent) = &qemu.agent {
+                    agent.resume();
+                }
                 self.watch(qemu, process, info, dir, pauses_ended);
                 Ok(Some((state, runtime)))
             }
@@ -293,6 +297,7 @@ fn running(info: &Info, dir: &InstanceDir, monitor: Arc<Monitor>) -> (Arc<Runnin
     let qemu = RunningQemu {
         domain: info.domain,
         instance: info.instance,
+        agent: agent::of(info, dir, &monitor),
         monitor,
         pid: info.pid,
         dir: dir.path.clone(),

@@ -5,6 +5,7 @@
 use super::chains;
 use super::pidfd::Process;
 use super::qmp::Monitor;
+use crate::host::agent::{Agent, AgentError};
 use crate::model::ids::{DiskTarget, DomainId, Instance};
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,8 @@ pub struct RunningQemu {
     pub dir: Utf8PathBuf,
     /// Its disks that have a medium, in the definition's order.
     pub disks: Vec<RunningDisk>,
+    /// Its guest's agent, if there is a channel to it that is ours to use.
+    pub(in crate::host) agent: Option<Arc<Agent>>,
     pub(super) own: Arc<OwnCommands>,
 }
 
@@ -94,7 +97,11 @@ impl RunningQemu {
         // Its CPUs are none, so nothing stops or resumes them.
         let (ended, _) = mpsc::unbounded_channel();
         let own = OwnCommands { pauses: AtomicU32::new(0), killing: AtomicBool::new(false), ended };
-        Self { domain, instance, monitor, pid, dir: Utf8PathBuf::new(), disks, own: Arc::new(own) }
+        Self { domain, instance, monitor, pid, dir: Utf8PathBuf::new(), disks, agent: None, own: Arc::new(own) }
+    }
+    /// Its guest's agent.
+    pub(in crate::host) fn agent(&self) -> Result<&Arc<Agent>, AgentError> {
+        self.agent.as_ref().ok_or(AgentError::NotConnected)
     }
     /// Announce that what stops or resumes the CPUs from now on is our own doing.
     pub fn own_pause(&self) -> OwnPause {

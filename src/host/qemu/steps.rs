@@ -84,8 +84,9 @@ pub(in crate::host) async fn prepare(
         Prepare::Format { image, backing } => img::format_overlay(image, backing).await?,
         Prepare::Sync { path } => files::sync(path).await?,
         Prepare::AddNodes { instance, disks } => disks::add(&*must_live(guests, *instance).await?, disks).await?,
-        Prepare::Freeze { .. } => {
-            return Err(Error::unsupported("freezing the guest's file systems (QUIESCE) is not supported yet"));
+        Prepare::Freeze { instance } => {
+            let frozen = must_live(guests, *instance).await?.agent()?.quiesce().await?;
+            tracing::debug!(frozen, "file systems are frozen");
         }
         Prepare::Pause { instance } => cpu::stop(&*must_live(guests, *instance).await?).await?,
         Prepare::SaveMemory { instance, path, header, was_running } => {
@@ -112,7 +113,8 @@ pub(in crate::host) async fn prepare(
 pub(in crate::host) async fn undo(guests: &dyn Guests, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()> {
     match step {
         Prepare::Reserve { path, existing } => files::unreserve(path, *existing, note).await,
-        Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::Freeze { .. } | Prepare::AwaitSave { .. } => Ok(()),
+        Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::AwaitSave { .. } => Ok(()),
+        Prepare::Freeze { instance } => release(guests, *instance).await,
         Prepare::AddNodes { instance, disks } => match alive(guests, Some(*instance)).await {
             Some(qemu) => unless_gone(disks::remove(&qemu, disks).await),
             None => Ok(()),
@@ -146,6 +148,14 @@ async fn resume(guests: &dyn Guests, instance: Instance) -> Result<()> {
     }
 }
 
+/// Thaw what a freeze may have frozen. What is not answered now is the agent's own matter from here on.
+async fn release(guests: &dyn Guests, instance: Instance) -> Result<()> {
+    if let Some(agent) = alive(guests, Some(instance)).await.as_ref().and_then(|q| q.agent.as_ref()) {
+        agent.release().await;
+    }
+    Ok(())
+}
+
 /// Switch the disks of a running guest, all or none.
 pub(in crate::host) async fn switch(
     guests: &dyn Guests,
@@ -174,7 +184,7 @@ pub(in crate::host) async fn settle(guests: &dyn Guests, op: OpId, step: &Settle
             Some(qemu) => unless_gone(cpu::stop(&qemu).await),
             None => Ok(()),
         },
-        Settle::Thaw { .. } => Err(Error::unsupported("thawing the guest's file systems")),
+        Settle::Thaw { instance } => release(guests, *instance).await,
         Settle::Stop { instance } => guests.kill(*instance, true).await,
         Settle::ApplyTag { image, tag } => img::apply_tag(image, tag).await,
         Settle::RemoveTag { instance, images, tag } => tags::remove(guests, op, *instance, images, tag, report).await,

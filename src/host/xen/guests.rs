@@ -177,11 +177,17 @@ impl Guests {
         self.lock().insert(instance, guest);
     }
 
+    /// Where it is noted that it may be frozen by us.
+    pub(super) fn thaw_note(&self, instance: Instance) -> Utf8PathBuf {
+        self.notes.join(format!("{instance}.thaw"))
+    }
+
     /// There is nothing of it any more.
     pub(super) fn forget(&self, instance: Instance) {
         self.lock().remove(&instance);
         // It may not have come that far.
         let _ = std::fs::remove_file(self.note(instance));
+        let _ = std::fs::remove_file(self.thaw_note(instance));
     }
 
     /// The domain that this start is, if it is there: by our mark, or by the note of a start that was not marked.

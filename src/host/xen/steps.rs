@@ -35,8 +35,9 @@ impl XenHost {
     pub(super) async fn do_prepare(&self, op: OpId, step: &Prepare, report: &dyn Report) -> Result<Option<Note>> {
         match step {
             Prepare::Reserve { path, .. } => make_directory(path)?,
-            Prepare::Freeze { .. } => {
-                return Err(Error::unsupported("freezing the guest's file systems (QUIESCE) is not supported yet"));
+            Prepare::Freeze { instance } => {
+                self.agents.of(&self.guests, *instance).quiesce().await?;
+                return Ok(None);
             }
             Prepare::Pause { instance } => {
                 // A save has done it already.
@@ -82,6 +83,10 @@ impl XenHost {
     pub(super) async fn do_undo(&self, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()> {
         match step {
             Prepare::Pause { instance } => return self.let_run(*instance).await,
+            Prepare::Freeze { instance } => {
+                self.agents.of(&self.guests, *instance).release().await;
+                return Ok(());
+            }
             Prepare::SaveMemory { instance, was_running, .. } => {
                 return memory::undo(&self.guests, *instance, *was_running, &self.settings.runtime_dir).await;
             }
@@ -109,7 +114,10 @@ impl XenHost {
                 }
                 return Ok(());
             }
-            Settle::Thaw { .. } => return Ok(()),
+            Settle::Thaw { instance } => {
+                self.agents.of(&self.guests, *instance).release().await;
+                return Ok(());
+            }
             Settle::ApplyTag { image, tag } => {
                 self.prove(None, &[image]).await?;
                 if let Some(volume) = backends::volume(image).await? {

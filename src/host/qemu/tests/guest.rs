@@ -146,6 +146,7 @@ impl World {
             pid: child.id(),
             dir: self.path(""),
             disks: running,
+            agent: None,
             own,
         };
         *self.running.lock().unwrap() = Some((child, Arc::new(qemu)));
