@@ -2,11 +2,13 @@
 # Get ready for `make test`: install what is missing, and unpack (never install) the QEMU of
 # Debian's backports into target/qemu-10, beside the QEMU of the machine, so that the end-to-end
 # tests can run on both. Where the backports cannot be reached it says so and goes on: those tests
-# then print a line that begins with SKIP.
+# then print a line that begins with SKIP. The Linux guest of the QUIESCE tests is built likewise.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 sh dist/install-deps.sh
+
+bash tests/agent-guest/build.sh
 
 target=${CARGO_TARGET_DIR:-$PWD/target}/qemu-10
 # What the tests look for.

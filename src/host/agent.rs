@@ -21,7 +21,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub(in crate::host) use link::{Channel, Link, terminal, unix};
+pub(in crate::host) use link::{Channel, Connection, terminal, unix};
 
 use crate::error::{Code, Error};
 use camino::Utf8PathBuf;

@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod events;
 pub mod guest;
 pub mod image;
+pub mod linux;
 pub mod patience;
 pub mod serial;
 
@@ -18,6 +19,7 @@ pub use client::{Client, Domain, Failure, Refused, Snapshot};
 pub use daemon::Daemon;
 pub use events::Events;
 pub use guest::{Guest, Kind, Qemu, Spec, State};
+pub use linux::Linux;
 pub use patience::eventually;
 
 use std::time::Duration;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod agent;
 mod bad_input;
 mod cli;
 mod crash;

@@ -3,6 +3,7 @@
 use super::AgentError;
 use async_trait::async_trait;
 use camino::Utf8Path;
+use futures_util::future::BoxFuture;
 use rustix::fs::OFlags;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use std::fs::File;
@@ -13,20 +14,37 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
 /// A stream of bytes.
-pub(in crate::host) trait Link: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Link: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Link for T {}
+
+/// A connection.
+pub(in crate::host) struct Connection {
+    pub(super) link: Box<dyn Link>,
+    /// Until the agent closes its end, where that does not end the link.
+    pub(super) left: BoxFuture<'static, ()>,
+}
+
+impl Connection {
+    fn new(link: impl Link + 'static) -> Self {
+        Self { link: Box::new(link), left: Box::pin(std::future::pending()) }
+    }
+    /// The agent has gone when this is done.
+    pub(in crate::host) fn until(self, left: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { left: Box::pin(left), ..self }
+    }
+}
 
 /// How to reach the agent of one guest.
 #[async_trait]
 pub(in crate::host) trait Channel: Send + Sync {
     /// Connect, if an agent has opened its end.
-    async fn open(&self) -> Result<Box<dyn Link>, AgentError>;
+    async fn open(&self) -> Result<Connection, AgentError>;
 }
 
 /// Connect to a listening socket. One that is not there has no agent behind it.
-pub(in crate::host) async fn unix(path: &Utf8Path) -> Result<Box<dyn Link>, AgentError> {
+pub(in crate::host) async fn unix(path: &Utf8Path) -> Result<Connection, AgentError> {
     match UnixStream::connect(path.as_std_path()).await {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => Ok(Connection::new(stream)),
         Err(error) => {
             tracing::debug!(%path, %error, "no guest agent");
             Err(AgentError::NotConnected)
@@ -35,9 +53,9 @@ pub(in crate::host) async fn unix(path: &Utf8Path) -> Result<Box<dyn Link>, Agen
 }
 
 /// Open a terminal, and take its line discipline out of the way.
-pub(in crate::host) fn terminal(path: &Utf8Path) -> Result<Box<dyn Link>, AgentError> {
+pub(in crate::host) fn terminal(path: &Utf8Path) -> Result<Connection, AgentError> {
     match open_terminal(path) {
-        Ok(link) => Ok(Box::new(link)),
+        Ok(link) => Ok(Connection::new(link)),
         Err(error) => {
             tracing::debug!(%path, %error, "no guest agent");
             Err(AgentError::NotConnected)

@@ -8,7 +8,7 @@
 //! The first byte ends what the agent may have half of; all that comes before its own 0xff is left from others. R is random,
 //! so that an answer to an earlier try is not taken for this one's. Must not know: what commands mean.
 
-use super::{AgentError, Channel, Link};
+use super::{AgentError, Channel, Connection};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,7 +20,7 @@ const DELIMITER: u8 = 0xff;
 
 /// A connection in step.
 pub(super) struct Session {
-    link: Box<dyn Link>,
+    connection: Connection,
     /// What was read and not used yet.
     unread: Vec<u8>,
 }
@@ -33,7 +33,7 @@ impl Session {
         ahead: Option<&str>,
     ) -> Result<Self, AgentError> {
         let begun = async {
-            let mut session = Self { link: channel.open().await?, unread: Vec::new() };
+            let mut session = Self { connection: channel.open().await?, unread: Vec::new() };
             session.synchronise(ahead).await.map(|()| session)
         };
         tokio::time::timeout(patience, begun).await.unwrap_or(Err(AgentError::NotInStep(patience)))
@@ -92,8 +92,8 @@ impl Session {
 
     async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         tracing::trace!(bytes = %String::from_utf8_lossy(bytes), "guest agent ->");
-        self.link.write_all(bytes).await?;
-        self.link.flush().await
+        self.connection.link.write_all(bytes).await?;
+        self.connection.link.flush().await
     }
 
     /// The next line that says something.
@@ -124,7 +124,13 @@ impl Session {
                 None if self.unread.len() > MAX_ANSWER => return Err(AgentError::Malformed),
                 None => {
                     searched = self.unread.len();
-                    if self.link.read_buf(&mut self.unread).await.unwrap_or(0) == 0 {
+                    let Connection { link, left } = &mut self.connection;
+                    let read = tokio::select! {
+                        biased;
+                        read = link.read_buf(&mut self.unread) => read.unwrap_or(0),
+                        () = left => 0,
+                    };
+                    if read == 0 {
                         return Err(AgentError::LeftWithoutAnswer);
                     }
                 }

@@ -23,7 +23,7 @@ struct Socket(Utf8PathBuf);
 
 #[async_trait]
 impl Channel for Socket {
-    async fn open(&self) -> Result<Box<dyn Link>, AgentError> {
+    async fn open(&self) -> Result<Connection, AgentError> {
         unix(&self.0).await
     }
 }
@@ -255,6 +255,21 @@ async fn what_a_killed_daemon_has_left_frozen_is_thawed_by_the_next() {
 }
 
 #[tokio::test]
+async fn an_agent_that_closes_its_end_is_not_waited_for() {
+    struct Closing(Utf8PathBuf);
+    #[async_trait]
+    impl Channel for Closing {
+        async fn open(&self) -> Result<Connection, AgentError> {
+            Ok(unix(&self.0).await?.until(tokio::time::sleep(Duration::from_millis(50))))
+        }
+    }
+    let stage = Stage::new();
+    stage.start(Manners::Hangs);
+    let agent = Agent::with_patience(Box::new(Closing(stage.path("agent"))), stage.path("thaw"), Patience::DEFAULT);
+    assert_eq!(agent.quiesce().await, Err(AgentError::Left));
+}
+
+#[tokio::test]
 async fn a_debt_is_paid_before_the_next_freeze() {
     let stage = Stage::new();
     stage.start(Manners::Good);
@@ -295,7 +310,7 @@ async fn a_terminal_is_a_channel_too() {
     struct Pty(Utf8PathBuf);
     #[async_trait]
     impl Channel for Pty {
-        async fn open(&self) -> Result<Box<dyn Link>, AgentError> {
+        async fn open(&self) -> Result<Connection, AgentError> {
             terminal(&self.0)
         }
     }

@@ -10,7 +10,7 @@ use super::hardware::controller::ControllerKind;
 use super::hardware::disk::{Disk, DiskBus};
 use super::instance::{Info, InstanceDir};
 use super::qmp::{Monitor, QmpError};
-use crate::host::agent::{Agent, AgentError, Channel, GuestDisk, Link, Mounted, NAME, unix};
+use crate::host::agent::{Agent, AgentError, Channel, Connection, GuestDisk, Mounted, NAME, unix};
 use crate::model::file_system::FileSystem;
 use crate::model::ids::DiskTarget;
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
+use tokio::sync::broadcast::error::RecvError;
 
 /// Where a running guest's agent is to be found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,13 @@ pub(crate) struct AgentPort {
     pub(crate) chardev: String,
     /// Its socket; a name without directory is in the instance's.
     pub(crate) socket: Utf8PathBuf,
+}
+
+impl AgentPort {
+    /// The id of the port itself.
+    fn device(&self) -> &str {
+        self.chardev.strip_prefix("char").unwrap_or(&self.chardev)
+    }
 }
 
 /// The agent's channel, if the port is that and its socket one that QEMU listens on.
@@ -54,7 +62,8 @@ struct QemuChannel {
 
 #[async_trait]
 impl Channel for QemuChannel {
-    async fn open(&self) -> Result<Box<dyn Link>, AgentError> {
+    async fn open(&self) -> Result<Connection, AgentError> {
+        let mut events = self.monitor.subscribe();
         let chardevs = self.monitor.execute("query-chardev", json!({})).await.map_err(|e| match e {
             QmpError::Gone => AgentError::GuestGone,
             _ => AgentError::NotConnected,
@@ -65,11 +74,25 @@ impl Channel for QemuChannel {
         if !own.is_some_and(|c| c["frontend-open"] == true) {
             return Err(AgentError::NotConnected);
         }
-        if self.port.socket.is_absolute() {
-            return unix(&self.port.socket).await;
-        }
-        let socket = self.dir.socket_named(self.port.socket.as_str()).map_err(|_| AgentError::NotConnected)?;
-        unix(&socket.path).await
+        let connection = if self.port.socket.is_absolute() {
+            unix(&self.port.socket).await?
+        } else {
+            let socket = self.dir.socket_named(self.port.socket.as_str()).map_err(|_| AgentError::NotConnected)?;
+            unix(&socket.path).await?
+        };
+        // QEMU does not close the socket when the agent closes its end.
+        let device = self.port.device().to_owned();
+        Ok(connection.until(async move {
+            loop {
+                match events.recv().await {
+                    Ok(e) if e.name == "VSERPORT_CHANGE" && e.data["id"] == *device && e.data["open"] == false => {
+                        return;
+                    }
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        }))
     }
 }
 

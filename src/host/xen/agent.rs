@@ -9,7 +9,7 @@
 
 use super::guests::{Guests, Phase};
 use super::xenstore;
-use crate::host::agent::{Agent, AgentError, Channel, Link, Mounted, NAME, terminal, unix};
+use crate::host::agent::{Agent, AgentError, Channel, Connection, Mounted, NAME, terminal, unix};
 use crate::model::file_system::FileSystem;
 use crate::model::ids::{DiskTarget, Instance};
 use crate::xml::domain::DomainView;
@@ -45,7 +45,7 @@ struct XenChannel {
 
 #[async_trait]
 impl Channel for XenChannel {
-    async fn open(&self) -> Result<Box<dyn Link>, AgentError> {
+    async fn open(&self) -> Result<Connection, AgentError> {
         let guest = self.guests.get(self.instance).filter(|g| g.phase == Phase::Here).ok_or(AgentError::GuestGone)?;
         let domid = guest.domid;
         let backends = xenstore::tree(&format!("/local/domain/0/backend/console/{domid}")).await;
@@ -108,12 +108,14 @@ pub(super) fn on_disks(mounted: Vec<Mounted>, view: &DomainView) -> Vec<FileSyst
 mod tests {
     use super::*;
 
-    fn tree(lines: &[(&str, &str)]) -> Vec<(String, String)> {
+    type Tree = Vec<(String, String)>;
+
+    fn tree(lines: &[(&str, &str)]) -> Tree {
         lines.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     /// A domain with the agent's channel, its second console.
-    fn trees(connection: &str, state: &str) -> (Vec<(String, String)>, Vec<(String, String)>) {
+    fn trees(connection: &str, state: &str) -> (Tree, Tree) {
         let backends = [
             ("/local/domain/0/backend/console/3/0/state", "4"),
             ("/local/domain/0/backend/console/3/1/name", "org.example.other"),
