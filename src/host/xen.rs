@@ -154,7 +154,10 @@ impl Host for XenHost {
             return Ok(None);
         };
         match guests::mark(listed.domid).await {
-            Some((_, starter)) => self.guests.attach(domain, instance, listed.domid, starter, listed.paused),
+            Some(mark) => {
+                let starter = if self.guests.is_own(&mark) { mark.starter } else { Starter::Others };
+                self.guests.attach(domain, instance, listed.domid, starter, listed.paused);
+            }
             None => self.guests.here(domain, instance, listed.domid, Starter::We).await?,
         }
         Ok(Some((run_state(&listed), start::runtime(listed.domid).await)))
