@@ -13,7 +13,7 @@
 //! | `guests` | which domid is which start of which domain |
 //! | `start`, `watch`, `memory` | starting and ending; what happens by itself; saving memory |
 //! | `qdisk`, `writers`, `backends` | the QEMU of a domain's disks; never two writers; what each disk can do |
-//! | [`vhd`] | tapdisk's VHD images |
+//! | [`lvm`], [`vhd`] | thin logical volumes; tapdisk's VHD images |
 //! | `steps` | the steps of a plan |
 //!
 //! What differs from QEMU is said by [`Capabilities::xen`]; the planner and the engine are the same.
@@ -22,6 +22,7 @@
 mod backends;
 pub mod config;
 mod guests;
+pub mod lvm;
 mod memory;
 mod qdisk;
 mod save_file;
