@@ -3,6 +3,8 @@
 //! It speaks libvirt-dbus's D-Bus API and nothing else, so it works against libvirt-dbus too; it
 //! must not know how the daemon is made.
 //!
+//! Commands below `xl` are [`xl`]'s; [`mod@reference`] prints manual pages and completion scripts from the table in [`spec`].
+//!
 //! ```text
 //! argv ─ spec ─▶ args::Typed ─ action ─▶ action::Action ─ commands ─▶ D-Bus calls, render
 //!        (what may be typed)   (what was typed)          (what will be done)
@@ -17,11 +19,13 @@ pub mod domain_document;
 pub mod failure;
 pub mod output;
 pub mod progress;
+pub mod reference;
 pub mod render;
 pub mod spec;
 pub mod texts;
 pub mod tree;
 pub mod wire;
+pub mod xl;
 
 use self::action::Action;
 use self::args::{Parsed, Stop};
@@ -46,6 +50,13 @@ pub async fn run(argv: Vec<OsString>) -> u8 {
             return FAILED;
         }
     };
+    if let Some(text) = reference::text(&parsed.typed) {
+        return told(text.and_then(|text| {
+            let mut out = Output::new(false);
+            out.print(&text);
+            out.finish()
+        }));
+    }
     let mut out = Output::new(parsed.global.quiet);
     let done = command(&parsed, &mut out).await;
     out.flush();

@@ -11,6 +11,7 @@ pub mod qemu;
 pub mod save_image;
 #[allow(missing_docs)]
 pub mod sim;
+mod strict;
 pub mod xen;
 
 use crate::error::{Error, Result};

@@ -12,8 +12,8 @@
 //! # Layers
 //!
 //! ```text
-//!   error, model <- xml <- plan <- { store, host } <- engine <- dbus <- bin/virsnapd
-//!                                  cli (D-Bus and model only) <- bin/virsnap
+//!   error, model, text <- xml <- plan <- { store, host } <- engine <- dbus <- bin/virsnapd
+//!                                  cli (D-Bus, model, text) <- bin/virsnap
 //! ```
 //!
 //! Architecture invariant: an inner layer knows nothing of an outer one, `store` and `host` don't
@@ -24,6 +24,7 @@
 //! | [`error`] | libvirt's codes and prefixes; the text of an [`Error`](error::Error) is what crosses the wire |
 //! | [`model`] | values: ids, flags, snapshots, the tree, events |
 //! | [`xml`] | `<domainsnapshot>` in every form; `<domain>` as a typed view over text that is kept byte for byte |
+//! | [`text`] | xl's configuration syntax, for the client and for the host of Xen |
 //! | [`plan`] | pure functions from (model, facts, request) to a [`Plan`](plan::steps::Plan) or a [`Refusal`](plan::refusal::Refusal) |
 //! | [`store`] | SQLite: domains, snapshots, the journal; one transaction per change |
 //! | [`host`] | the [`Host`](host::Host) trait and its implementations: [`host::qemu`] for real, [`host::sim`] in memory |
@@ -70,4 +71,5 @@ pub mod host;
 pub mod model;
 pub mod plan;
 pub mod store;
+pub mod text;
 pub mod xml;

@@ -5,5 +5,6 @@ pub mod event;
 pub mod flags;
 pub mod ids;
 pub mod path;
+pub mod record;
 pub mod snapshot;
 pub mod tree;

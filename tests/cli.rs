@@ -348,7 +348,8 @@ fn the_program_lists_its_commands() {
     let (code, out, err) = virsnap(&["--help"]);
     assert_eq!((code, err.as_str()), (0, ""));
     for command in virsnap::cli::spec::commands() {
-        assert!(out.contains(&format!("\n  {} ", command.name)), "{}", command.name);
+        let shown = command.place().0.unwrap_or(command.name);
+        assert!(out.contains(&format!("\n  {shown} ")), "{}", command.name);
     }
     let (_, out, _) = virsnap(&["help", "snapshot-parent"]);
     assert!(out.contains("Usage: virsnap snapshot-parent <domain> [--snapshotname <string>] [--current]\n"), "{out}");

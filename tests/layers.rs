@@ -5,17 +5,18 @@
 use std::path::{Path, PathBuf};
 
 /// Each layer and the layers it may name.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("error", &[]),
     ("model", &["error"]),
+    ("text", &["error"]),
     ("xml", &["error", "model"]),
     ("plan", &["error", "model", "xml"]),
     ("store", &["error", "model", "xml", "plan"]),
-    ("host", &["error", "model", "xml", "plan"]),
+    ("host", &["error", "model", "text", "xml", "plan"]),
     ("engine", &["error", "model", "xml", "plan", "store", "host"]),
     ("config", &["error", "model"]),
     ("dbus", &["error", "model", "engine"]),
-    ("cli", &["error", "model"]),
+    ("cli", &["error", "model", "text"]),
 ];
 
 fn sources(dir: &Path, out: &mut Vec<PathBuf>) {

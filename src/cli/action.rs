@@ -1,8 +1,10 @@
 //! What will be done, with libvirt's flag words; made from what was typed, before anything is asked of the service.
 
 mod list;
+mod xl;
 
 pub use list::{DomainColumns, DomainList, SnapshotForm, SnapshotList};
+pub use xl::{XlAct, XlForm};
 
 use super::args::Typed;
 use super::diskspec::snapshot_xml;
@@ -49,6 +51,8 @@ pub enum Action {
         /// What to do with it.
         act: SnapshotAct,
     },
+    /// A command below `xl` that is no other command's.
+    Xl(XlAct),
 }
 
 /// Commands on one domain.
@@ -155,6 +159,9 @@ impl Action {
             }
         }
         let file = || typed.value("file").unwrap_or_default().to_owned();
+        if typed.command.place().0 == Some("xl") {
+            return xl::from_typed(typed);
+        }
         match typed.command.name {
             "list" => Ok(Self::ListDomains(DomainList::from_typed(typed)?)),
             "define" => Ok(Self::Define { file: file() }),

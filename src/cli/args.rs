@@ -75,8 +75,8 @@ pub enum Stop {
 /// Parses a command line, the program's name first.
 pub fn parse(argv: Vec<OsString>) -> Result<Parsed, Stop> {
     let matches = app().try_get_matches_from(argv).map_err(stop)?;
-    let (name, sub) = matches.subcommand().ok_or_else(|| Stop::Usage("no command given".into()))?;
-    let command = spec::find(name).ok_or_else(|| unknown_command(name))?;
+    let (name, sub) = named(&matches).ok_or_else(|| Stop::Usage("no command given".into()))?;
+    let command = spec::find(&name).ok_or_else(|| unknown_command(&name))?;
     let text = |id: &str| sub.get_one::<String>(id).cloned();
     let global = Global {
         bus: text("bus"),
@@ -84,6 +84,7 @@ pub fn parse(argv: Vec<OsString>) -> Result<Parsed, Stop> {
         driver: match text("driver").as_deref() {
             Some("xen") => "Xen",
             Some("test") => "Test",
+            None if command.place().0 == Some("xl") => "Xen",
             _ => "QEMU",
         },
         quiet: sub.get_flag("quiet"),
@@ -91,24 +92,40 @@ pub fn parse(argv: Vec<OsString>) -> Result<Parsed, Stop> {
     Ok(Parsed { global, typed: typed(command, sub)? })
 }
 
+/// The command's full name, and what was given to it.
+fn named(matches: &ArgMatches) -> Option<(String, &ArgMatches)> {
+    let (first, sub) = matches.subcommand()?;
+    Some(sub.subcommand().map_or_else(|| (first.to_owned(), sub), |(name, sub)| (format!("{first} {name}"), sub)))
+}
+
 /// The clap definition of everything in [`spec`], for parsing and for help.
 #[must_use]
 pub fn app() -> clap::Command {
+    program()
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(spec::commands().filter(|c| c.place().0.is_none()).map(subcommand))
+        .subcommands(spec::GROUPS.iter().map(group))
+}
+
+/// The program with the options that every command has, and no command.
+pub(super) fn program() -> clap::Command {
     let global = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help).global(true).help_heading(EVERYWHERE)
     };
     clap::Command::new("virsnap")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Virtual machines and their snapshots, over D-Bus, in virsh's manner")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
         .arg(global(
             "bus",
             "system|session|ADDRESS",
             "message bus to use (default: system for root, session for others)",
         ))
         .arg(global("bus-name", "NAME", "name of the service (default: org.libvirt)"))
-        .arg(global("driver", "DRIVER", "hypervisor (default: qemu)").value_parser(["qemu", "xen", "test"]))
+        .arg(
+            global("driver", "DRIVER", "hypervisor (default: qemu; of the xl commands: xen)")
+                .value_parser(["qemu", "xen", "test"]),
+        )
         .arg(
             Arg::new("quiet")
                 .short('q')
@@ -118,30 +135,32 @@ pub fn app() -> clap::Command {
                 .help_heading(EVERYWHERE)
                 .help("quiet mode: no headers, no confirmations, no empty lines"),
         )
-        .subcommands(spec::commands().map(subcommand))
+}
+
+fn group(group: &'static spec::Group) -> clap::Command {
+    let members = spec::commands().filter(|c| c.place().0 == Some(group.name));
+    clap::Command::new(group.name).about(group.help).subcommand_required(true).subcommands(members.map(subcommand))
 }
 
 fn subcommand(command: &'static Command) -> clap::Command {
-    let mut usage = format!("virsnap {}", command.name);
-    let mut app = clap::Command::new(command.name).about(command.help);
+    let mut app = clap::Command::new(command.place().1).about(command.help);
     for option in command.options {
-        usage.push_str(&synopsis(option));
-        let arg = Arg::new(option.name).long(option.name).help(option.help);
-        app = app.arg(match option.kind {
-            Kind::Flag => arg.action(ArgAction::SetTrue),
-            _ => arg.action(ArgAction::Append).value_name("string").allow_hyphen_values(true),
-        });
+        app = app.arg(argument(option));
     }
-    app = app.arg(Arg::new(WORDS).action(ArgAction::Append).num_args(0..).hide(true));
-    app.override_usage(usage)
+    app.arg(Arg::new(WORDS).action(ArgAction::Append).num_args(0..).hide(true))
+        .override_usage(format!("virsnap {}", command.usage()))
 }
 
-fn synopsis(option: &Opt) -> String {
-    match option.kind {
-        Kind::Flag => format!(" [--{}]", option.name),
-        Kind::Required => format!(" <{}>", option.name),
-        Kind::Word | Kind::Value => format!(" [--{} <string>]", option.name),
-        Kind::Words => format!(" [[--{}] <string>]...", option.name),
+/// The option by its name.
+pub(super) fn argument(option: &'static Opt) -> Arg {
+    let arg = Arg::new(option.name).long(option.name).help(option.help);
+    let arg = match option.kind {
+        Kind::Flag => arg.action(ArgAction::SetTrue),
+        _ => arg.action(ArgAction::Append).value_name("string").allow_hyphen_values(true),
+    };
+    match option.short {
+        Some(letter) => arg.short(letter),
+        None => arg,
     }
 }
 
@@ -157,6 +176,9 @@ fn typed(command: &'static Command, matches: &ArgMatches) -> Result<Typed, Stop>
     }
     given.extend(placed(matches, WORDS).map(|(at, value)| (at, None, value)));
     given.sort_by_key(|(at, ..)| *at);
+    let named = |option: &Opt| given.iter().any(|(_, o, _)| o.is_some_and(|o| o.name == option.name));
+    let needed = command.options.iter().filter(|o| o.kind == Kind::Required && !named(o)).count();
+    let mut spare = given.iter().filter(|(_, o, _)| o.is_none()).count().saturating_sub(needed);
     for (_, option, value) in given {
         let taken = |o: &Opt| o.kind != Kind::Words && typed.value(o.name).is_some();
         let option = match option {
@@ -165,12 +187,13 @@ fn typed(command: &'static Command, matches: &ArgMatches) -> Result<Typed, Stop>
             None => command
                 .options
                 .iter()
-                .find(|o| matches!(o.kind, Kind::Required | Kind::Word | Kind::Words) && !taken(o))
+                .find(|o| o.takes_a_word() && !taken(o) && (o.kind != Kind::Before || spare > 0))
                 .ok_or_else(|| Stop::Usage(format!("unexpected data '{value}'")))?,
         };
+        spare -= usize::from(option.kind == Kind::Before && spare > 0);
         typed.values.push((option.name, value));
     }
-    match command.options.iter().find(|o| o.kind == Kind::Required && typed.value(o.name).is_none()) {
+    match command.options.iter().find(|o| o.is_required() && typed.value(o.name).is_none()) {
         Some(missing) => Err(Stop::Usage(format!("command '{}' requires <{}> option", command.name, missing.name))),
         None => Ok(typed),
     }
@@ -200,11 +223,10 @@ fn stop(error: clap::Error) -> Stop {
         _ => None,
     };
     let rendered = error.to_string();
-    let command = rendered
-        .lines()
-        .find_map(|l| l.strip_prefix("Usage: virsnap "))
-        .and_then(|usage| usage.split_whitespace().next())
-        .and_then(spec::find);
+    let command = rendered.lines().find_map(|l| l.strip_prefix("Usage: virsnap ")).and_then(|usage| {
+        let words: Vec<&str> = usage.split_whitespace().take(2).collect();
+        spec::find(&words.join(" ")).or_else(|| spec::find(words.first()?))
+    });
     let option = context(ContextKind::InvalidArg).and_then(|a| a.strip_prefix("--"));
     let bare = |text: &str| text.split([' ', '=', '.']).next().unwrap_or_default().to_owned();
     let first = || {
@@ -214,7 +236,10 @@ fn stop(error: clap::Error) -> Stop {
     };
     Stop::Usage(match (error.kind(), command, option) {
         (ErrorKind::InvalidSubcommand, ..) => {
-            return unknown_command(context(ContextKind::InvalidSubcommand).unwrap_or_default());
+            let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+            // clap's usage line names the group that was asked.
+            let group = spec::GROUPS.iter().find(|g| rendered.contains(&format!("Usage: virsnap {} ", g.name)));
+            return unknown_command(&group.map_or_else(|| name.to_owned(), |g| format!("{} {name}", g.name)));
         }
         (ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand, ..) => {
             "no command given; `virsnap help` lists them".into()

@@ -3,6 +3,7 @@
 mod domain;
 mod listing;
 mod snapshot;
+mod xl;
 
 use super::action::{Action, DomainAct};
 use super::failure::Failure;
@@ -52,6 +53,7 @@ pub async fn run(bus: &Bus, action: Action, out: &mut Output) -> Result<(), Fail
             let snapshot = snapshot::find(&domain, which).await?;
             snapshot::run(&domain, &snapshot, act, out).await
         }
+        Action::Xl(act) => xl::run(bus, act, out).await,
     }
 }
 

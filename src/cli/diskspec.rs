@@ -4,6 +4,7 @@
 
 use super::args::Typed;
 use super::failure::Failure;
+use crate::text::disk_spec::split;
 use std::fmt::Write;
 
 /// The document for `--name`, `--description`, `--memspec` and every `--diskspec`.
@@ -117,26 +118,12 @@ impl DiskSpec {
     }
 }
 
-/// At single commas; two are one that belongs to the text (`vshStringToArray`).
-fn split(spec: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let mut chars = spec.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c == ',' && chars.next_if_eq(&',').is_none() {
-            parts.push(String::new());
-        } else if let Some(part) = parts.last_mut() {
-            part.push(c);
-        }
-    }
-    parts
-}
-
 fn attribute(name: &str, value: &Option<String>) -> String {
     value.as_deref().map(|v| format!(" {name}='{}'", escape(v))).unwrap_or_default()
 }
 
 /// As libvirt escapes, dropping what XML cannot carry (`virBufferEscapeString`).
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -161,20 +148,6 @@ fn line(xml: &mut String, text: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_double_comma_is_a_comma_and_a_single_one_separates() {
-        for (spec, parts) in [
-            ("a", &["a"][..]),
-            ("a,b", &["a", "b"]),
-            ("a,,b,c", &["a,b", "c"]),
-            (",,,", &[",", ""]),
-            ("", &[""]),
-            ("a,", &["a", ""]),
-        ] {
-            assert_eq!(split(spec), parts, "{spec}");
-        }
-    }
 
     #[test]
     fn a_memspec_takes_its_path_with_or_without_a_key() {

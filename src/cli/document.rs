@@ -53,11 +53,11 @@ where
     }
 }
 
-fn child<'a, 'i>(of: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
+pub(super) fn child<'a, 'i>(of: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
     of.children().find(|n| n.has_tag_name(name))
 }
 
-fn text(of: Node<'_, '_>) -> Option<String> {
+pub(super) fn text(of: Node<'_, '_>) -> Option<String> {
     let text: String = of.descendants().filter(Node::is_text).filter_map(|n| n.text()).collect();
     (!text.is_empty()).then_some(text)
 }

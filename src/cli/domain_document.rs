@@ -1,4 +1,4 @@
-//! The few facts of a `<domain>` that `dominfo` shows and D-Bus has no call for.
+//! The few facts of a `<domain>` that commands need and D-Bus has no call for.
 
 use roxmltree::{Document, Node};
 
@@ -24,6 +24,20 @@ impl Size {
         let cpus = child("vcpu").and_then(|v| v.attribute("current").or(v.text())?.trim().parse().ok());
         Self { max_kib, used_kib: child("currentMemory").and_then(kib).or(max_kib), cpus: cpus.unwrap_or(1) }
     }
+}
+
+/// The targets of the disks that can have a snapshot: writable, and with something in them.
+#[must_use]
+pub fn disks(xml: &str) -> Vec<String> {
+    let Ok(document) = Document::parse(xml) else { return Vec::new() };
+    let root = document.root_element();
+    let devices = root.children().filter(|n| n.has_tag_name("devices")).flat_map(|n| n.children());
+    let disks = devices.filter(|n| n.has_tag_name("disk")).filter(|n| {
+        let has = |name: &str| n.children().any(|c| c.has_tag_name(name));
+        matches!(n.attribute("device"), None | Some("disk" | "lun")) && has("source") && !has("readonly")
+    });
+    let target = |n: Node<'_, '_>| n.children().find(|c| c.has_tag_name("target"))?.attribute("dev").map(str::to_owned);
+    disks.filter(|n| n.attribute("snapshot") != Some("no")).filter_map(target).collect()
 }
 
 /// libvirt's units (`virScaleInteger`): KiB without one, rounded up.
@@ -57,5 +71,18 @@ mod tests {
         assert_eq!(few, Size { max_kib: Some(976_563), used_kib: Some(976_563), cpus: 1 });
         assert_eq!(size("<memory unit='parsec'>1</memory><vcpu>3</vcpu>").cpus, 3);
         assert_eq!(Size::read("no xml"), Size::default());
+    }
+
+    #[test]
+    fn disks_that_cannot_have_a_snapshot_are_left_out() {
+        let xml = "<domain><devices>\
+            <disk device='disk'><source file='/a'/><target dev='xvda'/></disk>\
+            <disk><source dev='/b'/><target dev='xvdb'/></disk>\
+            <disk><source file='/c'/><target dev='xvdc'/><readonly/></disk>\
+            <disk device='cdrom'><source file='/d'/><target dev='hdc'/></disk>\
+            <disk><target dev='xvde'/></disk>\
+            <disk snapshot='no'><source file='/f'/><target dev='xvdf'/></disk>\
+            </devices></domain>";
+        assert_eq!(disks(xml), ["xvda", "xvdb"]);
     }
 }

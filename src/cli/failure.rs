@@ -15,7 +15,7 @@ impl Failure {
     pub fn behind(first: impl Into<String>, cause: CallError) -> Self {
         match cause {
             CallError::Libvirt(text) => Self(vec![first.into(), text]),
-            CallError::Transport(text) => Self::new(text),
+            CallError::NotOffered(text) | CallError::Transport(text) => Self::new(text),
         }
     }
     /// The same with one more line.

@@ -1,8 +1,11 @@
-//! Every command and option as data: parsing and help read the same table. Names, order and help
-//! texts are virsh's (`tools/virsh-*.c`); the order decides what a word without `--name` means.
+//! Every command and option as data: parsing, help, manual pages and shell completion read the same table. Names,
+//! order and help texts are virsh's (`tools/virsh-*.c`) or, below `xl`, those proposed on xen-devel; the order decides what a
+//! word without `--name` means.
 
 mod domain;
+mod own;
 mod snapshot;
+mod xl;
 
 /// How an option is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +16,10 @@ pub enum Kind {
     Required,
     /// `--name VALUE` or a word.
     Word,
+    /// The same, if there are more words than the required options behind it need: `[FILE] DOMAIN`.
+    Before,
+    /// Must be given, as `--name VALUE`.
+    Named,
     /// `--name VALUE` only.
     Value,
     /// `--name VALUE` or words, as often as wished.
@@ -24,6 +31,8 @@ pub enum Kind {
 pub struct Opt {
     /// Without the dashes.
     pub name: &'static str,
+    /// Its letter, if it has one.
+    pub short: Option<char>,
     /// How it is given.
     pub kind: Kind,
     /// One line.
@@ -33,7 +42,7 @@ pub struct Opt {
 /// One command.
 #[derive(Debug, Clone, Copy)]
 pub struct Command {
-    /// As typed.
+    /// As typed, its group first: `list`, `xl snapshot-list`.
     pub name: &'static str,
     /// One line.
     pub help: &'static str,
@@ -47,26 +56,75 @@ impl Command {
     pub fn option(&self, name: &str) -> Option<&'static Opt> {
         self.options.iter().find(|o| o.name == name)
     }
+    /// The group it belongs to, and its name there.
+    #[must_use]
+    pub fn place(&self) -> (Option<&'static str>, &'static str) {
+        self.name.split_once(' ').map_or((None, self.name), |(group, name)| (Some(group), name))
+    }
+    /// How it is typed, behind the program's name.
+    #[must_use]
+    pub fn usage(&self) -> String {
+        self.options.iter().fold(self.name.to_owned(), |usage, option| usage + " " + &option.synopsis())
+    }
 }
+
+impl Opt {
+    /// Whether a word may stand for it.
+    #[must_use]
+    pub fn takes_a_word(&self) -> bool {
+        matches!(self.kind, Kind::Required | Kind::Word | Kind::Before | Kind::Words)
+    }
+    /// Whether the command fails without it.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        matches!(self.kind, Kind::Required | Kind::Named)
+    }
+    fn synopsis(&self) -> String {
+        let name = self.name;
+        match (self.kind, self.short) {
+            (Kind::Flag, None) => format!("[--{name}]"),
+            (Kind::Flag, Some(letter)) => format!("[-{letter}|--{name}]"),
+            (Kind::Required, _) => format!("<{name}>"),
+            (Kind::Before, _) => format!("[{name}]"),
+            (Kind::Named, None) => format!("--{name} <string>"),
+            (Kind::Named, Some(letter)) => format!("-{letter} <{name}>"),
+            (Kind::Word | Kind::Value, None) => format!("[--{name} <string>]"),
+            (Kind::Word | Kind::Value, Some(letter)) => format!("[-{letter} <{name}>]"),
+            (Kind::Words, _) => format!("[[--{name}] <string>]..."),
+        }
+    }
+}
+
+/// Commands under one name.
+#[derive(Debug, Clone, Copy)]
+pub struct Group {
+    /// As typed.
+    pub name: &'static str,
+    /// One line.
+    pub help: &'static str,
+}
+
+/// All groups.
+pub const GROUPS: &[Group] = &[xl::GROUP];
 
 /// All commands, in the order of the help page.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
-    domain::COMMANDS.iter().chain(snapshot::COMMANDS)
+    domain::COMMANDS.iter().chain(snapshot::COMMANDS).chain(xl::COMMANDS).chain(own::COMMANDS)
 }
 
-/// The command of that name.
+/// The command of that name, its group first.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Command> {
     commands().find(|c| c.name == name)
 }
 
 const fn flag(name: &'static str, help: &'static str) -> Opt {
-    Opt { name, kind: Kind::Flag, help }
+    Opt { name, short: None, kind: Kind::Flag, help }
 }
 const fn required(name: &'static str, help: &'static str) -> Opt {
-    Opt { name, kind: Kind::Required, help }
+    Opt { name, short: None, kind: Kind::Required, help }
 }
 const fn word(name: &'static str, help: &'static str) -> Opt {
-    Opt { name, kind: Kind::Word, help }
+    Opt { name, short: None, kind: Kind::Word, help }
 }
 const DOMAIN: Opt = required("domain", "domain name, id or uuid");

@@ -4,7 +4,7 @@
 mod domain;
 mod snapshot;
 
-pub use domain::{By, Domain, JobInfo};
+pub use domain::{By, Domain, ForeignRecord, JobInfo};
 pub use snapshot::Snapshot;
 
 use super::args::Global;
@@ -34,6 +34,8 @@ pub struct Bus {
 pub enum CallError {
     /// The service refused, in libvirt's words: `org.libvirt.Error`.
     Libvirt(String),
+    /// The service has no such method.
+    NotOffered(String),
     /// The call did not get through.
     Transport(String),
 }
@@ -43,7 +45,7 @@ impl CallError {
     #[must_use]
     pub fn into_text(self) -> String {
         match self {
-            Self::Libvirt(text) | Self::Transport(text) => text,
+            Self::Libvirt(text) | Self::NotOffered(text) | Self::Transport(text) => text,
         }
     }
     /// Whether it is libvirt's error of the code that has this prefix: numbers do not cross D-Bus.
@@ -141,7 +143,10 @@ impl Bus {
                 fdo::Error::UnknownObject(text)
                 | fdo::Error::UnknownMethod(text)
                 | fdo::Error::UnknownInterface(text) => {
-                    format!("'{name}' on {which} does not offer this with the driver at {}: {text}", self.connect)
+                    let driver = &self.connect;
+                    return CallError::NotOffered(format!(
+                        "'{name}' on {which} does not offer this with the driver at {driver}: {text}"
+                    ));
                 }
                 other => format!("'{name}' on {which}: {other}"),
             },

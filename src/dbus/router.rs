@@ -111,7 +111,8 @@ impl Router {
             Place::At(_, object) => (self.schema.of(object), self.schema.beside(object)),
             Place::Above | Place::Nowhere => (None, None),
         };
-        let known = own.into_iter().chain(beside).chain(&self.schema.standard).find(|i| Some(i.name.as_str()) == interface);
+        let known =
+            own.into_iter().chain(beside).chain(&self.schema.standard).find(|i| Some(i.name.as_str()) == interface);
         let Some(known) = known.filter(|_| !matches!(place, Place::Nowhere)) else {
             return Err(no_interface(&place, path, interface, member, &call.signature()));
         };

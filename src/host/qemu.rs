@@ -35,7 +35,6 @@ pub mod qmp;
 mod real_tests;
 mod saves;
 pub(in crate::host) mod steps;
-mod strict;
 mod tags;
 #[cfg(test)]
 mod tests;

@@ -14,17 +14,21 @@
 //! | `start`, `watch`, `memory` | starting and ending; what happens by itself; saving memory |
 //! | `qdisk`, `writers`, `backends` | the QEMU of a domain's disks; never two writers; what each disk can do |
 //! | [`lvm`], [`vhd`] | thin logical volumes; tapdisk's VHD images |
-//! | `steps` | the steps of a plan |
+//! | `steps`, `toolstack` | the steps of a plan; what `xl` is told of them |
+//! | [`record`], [`foreign`] | copies of the snapshots' records for others; others' records, judged |
 //!
 //! What differs from QEMU is said by [`Capabilities::xen`]; the planner and the engine are the same.
 //! Must not know: the store, the engine, D-Bus.
 
 mod backends;
 pub mod config;
+pub mod foreign;
 mod guests;
 pub mod lvm;
 mod memory;
 mod qdisk;
+pub mod record;
+mod records;
 mod save_file;
 mod start;
 mod steps;
@@ -35,10 +39,11 @@ mod writers;
 mod xenstore;
 mod xl;
 
-use super::{CommitError, Host, HostEvent, HostEventKind, Note, Probe, Report, command, images, qemu};
+use super::{CommitError, ForeignRecord, Host, HostEvent, HostEventKind, Note, Probe, Report, command, images, qemu};
 use crate::error::{Code, Error, Result};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
-use crate::model::ids::{DomainId, Instance, OpId};
+use crate::model::ids::{DomainId, Instance, OpId, SnapshotName};
+use crate::model::tree::Tree;
 use crate::plan::facts::{Backends, Capabilities, Facts, FileKind};
 use crate::plan::steps::{Prepare, Settle, Start, SwitchDisk};
 use async_trait::async_trait;
@@ -60,7 +65,7 @@ pub struct XenConfig {
 pub struct XenHost {
     settings: XenConfig,
     guests: Arc<Guests>,
-    qdisks: qdisk::Qdisks,
+    qdisks: Arc<qdisk::Qdisks>,
     events: mpsc::UnboundedSender<HostEvent>,
 }
 
@@ -68,6 +73,7 @@ pub struct XenHost {
 #[derive(Clone)]
 struct Hands {
     guests: Arc<Guests>,
+    qdisks: Arc<qdisk::Qdisks>,
     events: mpsc::UnboundedSender<HostEvent>,
 }
 
@@ -76,7 +82,7 @@ impl XenHost {
     #[must_use]
     pub fn new(settings: XenConfig, events: mpsc::UnboundedSender<HostEvent>) -> Self {
         let guests = Arc::new(Guests::new(settings.runtime_dir.clone()));
-        Self { settings, guests, qdisks: qdisk::Qdisks::default(), events }
+        Self { settings, guests, qdisks: Arc::default(), events }
     }
 
     async fn info(&self) -> Result<config::capabilities::XlInfo> {
@@ -91,7 +97,11 @@ impl XenHost {
     async fn set_paused(&self, instance: Instance, paused: bool) -> Result<()> {
         let domid = self.guests.domid(instance)?;
         let _busy = self.guests.busy(instance);
-        if paused { xl::pause(domid).await? } else { memory::unpause(domid).await? }
+        if paused {
+            xl::pause(domid).await?
+        } else {
+            memory::unpause(domid).await?
+        }
         self.guests.change(instance, |g| g.paused = paused);
         Ok(())
     }
@@ -154,7 +164,8 @@ impl Host for XenHost {
     }
 
     async fn watch(&self) {
-        let hands = Hands { guests: Arc::clone(&self.guests), events: self.events.clone() };
+        let (guests, qdisks) = (Arc::clone(&self.guests), Arc::clone(&self.qdisks));
+        let hands = Hands { guests, qdisks, events: self.events.clone() };
         tokio::spawn(watch::run(hands));
     }
 
@@ -187,6 +198,33 @@ impl Host for XenHost {
 
     async fn backends(&self, instance: Option<Instance>, xml: &str) -> Result<Backends> {
         backends::classify(instance.and_then(|i| self.guests.domid(i).ok()), xml).await
+    }
+
+    async fn record(&self, domain: DomainId, tree: &Tree, changed: &[SnapshotName]) {
+        records::update(domain, tree, changed).await;
+    }
+
+    async fn record_all(&self, domain: DomainId, tree: &Tree, xml: &str) {
+        records::reconcile(domain, tree).await;
+        match records::others(domain, tree, xml).await {
+            Ok((usable, _)) => {
+                for xml in usable {
+                    let kind = HostEventKind::FoundSnapshot { xml };
+                    self.emit(HostEvent { domain, instance: Instance(uuid::Uuid::nil()), kind });
+                }
+            }
+            Err(error) => tracing::warn!(%domain, %error, "records of others"),
+        }
+    }
+
+    async fn foreign_records(&self, domain: DomainId, tree: &Tree, xml: &str) -> Vec<ForeignRecord> {
+        match records::others(domain, tree, xml).await {
+            Ok((_, refused)) => refused,
+            Err(error) => {
+                tracing::warn!(%domain, %error, "records of others");
+                Vec::new()
+            }
+        }
     }
 
     async fn leftovers_gone(&self) {

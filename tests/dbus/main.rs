@@ -4,6 +4,7 @@
 
 mod api;
 mod bus;
+mod xl;
 
 use bus::{Bus, Client, Daemon};
 use rustix::process::Signal;

@@ -11,27 +11,16 @@ pub mod daemon;
 pub mod events;
 pub mod guest;
 pub mod image;
+pub mod patience;
 pub mod serial;
 
 pub use client::{Client, Domain, Failure, Refused, Snapshot};
 pub use daemon::Daemon;
 pub use events::Events;
 pub use guest::{Guest, Kind, Qemu, Spec, State};
+pub use patience::eventually;
 
-use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longer than anything a loaded machine needs, shorter than a build server's patience.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Ask until there is an answer.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}

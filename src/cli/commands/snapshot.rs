@@ -40,7 +40,12 @@ pub(super) async fn run_on_domain(domain: &Domain<'_>, act: SnapshotsAct, out: &
     }
 }
 
-async fn create(domain: &Domain<'_>, document: Document, flags: CreateFlags, out: &mut Output) -> Result<(), Failure> {
+pub(super) async fn create(
+    domain: &Domain<'_>,
+    document: Document,
+    flags: CreateFlags,
+    out: &mut Output,
+) -> Result<(), Failure> {
     let (xml, file) = match document {
         Document::File(path) => (read(&path)?, Some(path)),
         Document::Text(xml) => (xml, None),

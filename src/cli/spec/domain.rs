@@ -4,6 +4,7 @@ use super::{Command, DOMAIN, Kind, Opt, flag, required};
 
 const MODE: Opt = Opt {
     name: "mode",
+    short: None,
     kind: Kind::Value,
     help: "shutdown mode: acpi|agent|initctl|signal|paravirt (comma separated)",
 };

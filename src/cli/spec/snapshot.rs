@@ -48,9 +48,15 @@ pub(super) const COMMANDS: &[Command] = &[
             ATOMIC,
             LIVE,
             VALIDATE,
-            Opt { name: "memspec", kind: Kind::Value, help: "memory attributes: [file=]name[,snapshot=type]" },
+            Opt {
+                name: "memspec",
+                short: None,
+                kind: Kind::Value,
+                help: "memory attributes: [file=]name[,snapshot=type]",
+            },
             Opt {
                 name: "diskspec",
+                short: None,
                 kind: Kind::Words,
                 help: "disk attributes: disk[,snapshot=type][,driver=type][,stype=type][,file=name]",
             },

@@ -8,6 +8,8 @@ use serde::de::DeserializeOwned;
 use zbus::{DynamicType, OwnedObjectPath, OwnedVariant, Type};
 
 const DOMAIN: &str = "org.libvirt.Domain";
+/// virsnap's own: what libvirt-dbus has no call for.
+const SNAPSHOTS: &str = "org.virsnap.Snapshots1";
 
 /// One domain of the service.
 #[derive(Debug)]
@@ -38,6 +40,17 @@ pub struct JobInfo {
     pub total: u64,
     /// Bytes done.
     pub done: u64,
+}
+
+/// A snapshot's record that somebody else wrote and that was not taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignRecord {
+    /// The name in it, or of its file.
+    pub name: String,
+    /// Its file.
+    pub file: String,
+    /// Why it was left alone.
+    pub reason: String,
 }
 
 impl<'b> Domain<'b> {
@@ -150,6 +163,15 @@ impl<'b> Domain<'b> {
     pub async fn snapshots(&self, flags: u32) -> Result<Vec<Snapshot<'b>>, CallError> {
         let paths: Vec<OwnedObjectPath> = self.call("ListDomainSnapshots", &flags).await?;
         paths.into_iter().map(|path| Snapshot::new(self.bus, path)).collect()
+    }
+    /// The records beside its snapshots that are not the service's; a service that keeps none has none.
+    pub async fn foreign_records(&self) -> Result<Vec<ForeignRecord>, CallError> {
+        let answer = self.bus.call(self.path.as_str(), SNAPSHOTS, "ListForeign", &0_u32).await;
+        let found: Vec<(String, String, String)> = match answer {
+            Err(CallError::NotOffered(_)) => Vec::new(),
+            answer => answer?,
+        };
+        Ok(found.into_iter().map(|(name, file, reason)| ForeignRecord { name, file, reason }).collect())
     }
 }
 

@@ -10,8 +10,8 @@ pub(crate) mod controller;
 pub(crate) mod device;
 pub(crate) mod disk;
 
-use super::strict::Strict;
 use crate::error::{Code, Error, Result};
+use crate::host::strict::Strict;
 use board::{Clock, Cpu, Features, Os, Pm};
 use chardev::Chardev;
 use controller::Controller;

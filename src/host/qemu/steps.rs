@@ -147,7 +147,11 @@ async fn resume(guests: &dyn Guests, instance: Instance) -> Result<()> {
 }
 
 /// Switch the disks of a running guest, all or none.
-pub(in crate::host) async fn switch(guests: &dyn Guests, instance: Instance, disks: &[SwitchDisk]) -> Result<(), CommitError> {
+pub(in crate::host) async fn switch(
+    guests: &dyn Guests,
+    instance: Instance,
+    disks: &[SwitchDisk],
+) -> Result<(), CommitError> {
     // A QEMU that was gone before has switched nothing.
     let qemu = must_live(guests, instance).await.map_err(CommitError::Refused)?;
     disks::switch(&qemu, disks).await

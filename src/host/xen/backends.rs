@@ -67,12 +67,30 @@ fn is_block(path: &Utf8Path) -> bool {
     path.metadata().is_ok_and(|m| m.file_type().is_block_device())
 }
 
-async fn is_thin(_path: &Utf8Path) -> Result<bool> { Ok(false) }
-pub(super) async fn volumes(images: &[Image]) -> Result<(Vec<Image>, Vec<Image>)> { Ok((vec![], images.to_vec())) }
-pub(super) async fn volume(_image: &Image) -> Result<Option<Image>> { Ok(None) }
-pub(super) async fn tag_volume(_v: &Image, _t: &str) -> Result<()> { Ok(()) }
-pub(super) async fn untag_volume(_v: &Image, _t: &str) -> Result<()> { Ok(()) }
-pub(super) async fn apply_volume_tag(_v: &Image, _t: &str) -> Result<()> { Ok(()) }
-pub(super) async fn format_vhd(_v: &Image, _t: &Image) -> Result<()> { Ok(()) }
-pub(super) async fn merge_vhd(_v: &Image) -> Result<()> { Ok(()) }
-pub(super) async fn add_facts(_f: &mut Facts) -> Result<()> { Ok(()) }
+async fn is_thin(_path: &Utf8Path) -> Result<bool> {
+    Ok(false)
+}
+pub(super) async fn volumes(images: &[Image]) -> Result<(Vec<Image>, Vec<Image>)> {
+    Ok((vec![], images.to_vec()))
+}
+pub(super) async fn volume(_image: &Image) -> Result<Option<Image>> {
+    Ok(None)
+}
+pub(super) async fn tag_volume(_v: &Image, _t: &str) -> Result<()> {
+    Ok(())
+}
+pub(super) async fn untag_volume(_v: &Image, _t: &str) -> Result<()> {
+    Ok(())
+}
+pub(super) async fn apply_volume_tag(_v: &Image, _t: &str) -> Result<()> {
+    Ok(())
+}
+pub(super) async fn format_vhd(_v: &Image, _t: &Image) -> Result<()> {
+    Ok(())
+}
+pub(super) async fn merge_vhd(_v: &Image) -> Result<()> {
+    Ok(())
+}
+pub(super) async fn add_facts(_f: &mut Facts) -> Result<()> {
+    Ok(())
+}

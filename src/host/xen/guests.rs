@@ -5,12 +5,13 @@
 //!   found by the watch ─────────────▶ here                          └──▶ gone, told
 //! ```
 //!
-//! A domid changes at every start and is used again after some, so each is proved by our mark in xenstore. Where the
-//! daemon died between a start and its mark, the note that was written before the start tells.
+//! A domid changes at every start and is used again after some, so each is proved by our mark in xenstore. A note on disk,
+//! written before a start, says which domain an instance is: where the daemon died between a start and its mark, the note
+//! tells, and without a note there is nothing. Notes and xenstore both end with the machine's uptime.
 //! Must not know: what is done to guests.
 
-use super::xl::{self, Listed};
 use super::xenstore;
+use super::xl::{self, Listed};
 use crate::error::{Error, Result};
 use crate::model::ids::{DomainId, Instance};
 use camino::Utf8PathBuf;
@@ -129,12 +130,17 @@ impl Guests {
         self.notes.join(format!("{instance}.note"))
     }
 
-    /// Before it is built.
-    pub(super) fn expect(&self, domain: DomainId, instance: Instance) -> Result<()> {
+    /// What is not noted is not there.
+    fn write_note(&self, domain: DomainId, instance: Instance) -> Result<()> {
         let note = self.note(instance);
         std::fs::create_dir_all(&self.notes)
             .and_then(|()| std::fs::write(&note, domain.to_string()))
-            .map_err(|e| Error::system(format!("cannot write '{note}'"), &e))?;
+            .map_err(|e| Error::system(format!("cannot write '{note}'"), &e))
+    }
+
+    /// Before it is built.
+    pub(super) fn expect(&self, domain: DomainId, instance: Instance) -> Result<()> {
+        self.write_note(domain, instance)?;
         let guest = Guest {
             domain,
             domid: 0,
@@ -151,35 +157,37 @@ impl Guests {
 
     /// It is there: mark it.
     pub(super) async fn here(&self, domain: DomainId, instance: Instance, domid: u32, starter: Starter) -> Result<()> {
+        self.write_note(domain, instance)?;
         xenstore::write(&mark_path(domid), &format!("{instance} {}", starter.word())).await?;
         self.attach(domain, instance, domid, starter, true);
         Ok(())
     }
 
+    /// Nobody else watches over it any more.
+    pub(super) async fn take_over(&self, instance: Instance) -> Result<()> {
+        let Some(guest) = self.get(instance).filter(|g| g.starter == Starter::Others) else { return Ok(()) };
+        xenstore::write(&mark_path(guest.domid), &format!("{instance} {}", Starter::We.word())).await?;
+        self.change(instance, |g| g.starter = Starter::We);
+        Ok(())
+    }
+
     /// It is there and marked.
     pub(super) fn attach(&self, domain: DomainId, instance: Instance, domid: u32, starter: Starter, paused: bool) {
-        let guest = Guest {
-            domain,
-            domid,
-            starter,
-            phase: Phase::Here,
-            paused,
-            differs: 0,
-            busy: 0,
-            stop_told: false,
-        };
+        let guest = Guest { domain, domid, starter, phase: Phase::Here, paused, differs: 0, busy: 0, stop_told: false };
         self.lock().insert(instance, guest);
     }
 
     /// There is nothing of it any more.
     pub(super) fn forget(&self, instance: Instance) {
         self.lock().remove(&instance);
-        // Nothing of an instance that was found.
+        // It may not have come that far.
         let _ = std::fs::remove_file(self.note(instance));
     }
 
     /// The domain that this start is, if it is there: by our mark, or by the note of a start that was not marked.
     pub(super) async fn locate(&self, instance: Instance) -> Result<Option<Listed>> {
+        let noted = std::fs::read_to_string(self.note(instance)).ok().and_then(|t| Uuid::try_parse(t.trim()).ok());
+        let Some(noted) = noted else { return Ok(None) };
         let list = xl::list().await?;
         let known = self.get(instance).filter(|g| g.phase != Phase::Expected);
         if let Some(guest) = &known
@@ -187,12 +195,10 @@ impl Guests {
         {
             return Ok(Some(listed.clone()));
         }
-        let noted = std::fs::read_to_string(self.note(instance)).ok().and_then(|t| Uuid::try_parse(t.trim()).ok());
-        for listed in list {
+        for listed in list.into_iter().filter(|l| l.uuid == noted) {
             match mark(listed.domid).await {
-                Some((marked, _)) if marked == instance => return Ok(Some(listed)),
-                None if noted == Some(listed.uuid) => return Ok(Some(listed)),
-                _ => {}
+                Some((marked, _)) if marked != instance => {}
+                _ => return Ok(Some(listed)),
             }
         }
         Ok(None)

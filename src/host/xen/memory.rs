@@ -6,7 +6,7 @@
 //!             needs to suspend itself, because nothing else can
 //! ```
 //!
-//! A save that fails leaves the guest running, also one that was paused before; one whose `xl` was killed leaves it
+//! Any save ends the `xl` that somebody's `xl create` has left to watch over the guest, so from then on we do. A save that fails leaves the guest running, also one that was paused before; one whose `xl` was killed leaves it
 //! suspended, and only another save gets it out of that. Must not know: what is saved with the memory.
 
 use super::guests::Guests;
@@ -39,6 +39,8 @@ pub(super) async fn save(guests: &Arc<Guests>, instance: Instance, path: &Utf8Pa
         guests.change(instance, |g| g.paused = true);
     }
     saved?;
+    // Whoever's xl watched over it has taken the suspend for its end, and has left.
+    guests.take_over(instance).await?;
     if is_complete(path).await? {
         Ok(())
     } else {
@@ -91,7 +93,12 @@ pub(super) async fn unpause(domid: u32) -> Result<()> {
 }
 
 /// Whatever became of a save: the guest runs again, or is paused as it was. Fine if it is gone.
-pub(super) async fn undo(guests: &Arc<Guests>, instance: Instance, was_running: bool, scratch: &Utf8Path) -> Result<()> {
+pub(super) async fn undo(
+    guests: &Arc<Guests>,
+    instance: Instance,
+    was_running: bool,
+    scratch: &Utf8Path,
+) -> Result<()> {
     let _busy = guests.busy(instance);
     let Some(mut guest) = guests.locate(instance).await? else { return Ok(()) };
     if guest.stopped == Some(Reason::Suspend) {

@@ -1,7 +1,7 @@
 //! The QEMU that serves a domain's disks: its monitor, proved to be that domain's.
 //!
-//! It is connected to for one step and left again: it answers one client at a time, and `xl` is another. Must not know:
-//! what is done through it.
+//! It is left again some seconds after its last use: it answers one client at a time, and others may want to ask it. (`xl`
+//! itself needs it only while it starts the domain.) Must not know: what is done through it.
 
 use super::guests::Guests;
 use super::xenstore;
@@ -12,8 +12,8 @@ use crate::model::ids::{DiskTarget, DomainId, Instance};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How long another client may hold the monitor.
 const GREETING: Duration = Duration::from_secs(10);
@@ -28,24 +28,36 @@ pub(super) async fn pid(domid: u32) -> Option<u32> {
     xenstore::read(&format!("/local/domain/{domid}/image/device-model-pid")).await?.parse().ok()
 }
 
+/// How long it is held after its last use.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// The monitors that are in use.
 #[derive(Debug, Default)]
-pub(super) struct Qdisks(Mutex<HashMap<Instance, Weak<RunningQemu>>>);
+pub(super) struct Qdisks(Mutex<HashMap<Instance, (Arc<RunningQemu>, Instant)>>);
 
 impl Qdisks {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Instance, (Arc<RunningQemu>, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leave those that nobody has used for a while, and those that are gone.
+    pub(super) fn leave_idle(&self) {
+        self.lock().retain(|_, (qemu, used)| {
+            !qemu.monitor.is_gone() && (Arc::strong_count(qemu) > 1 || used.elapsed() < IDLE)
+        });
+    }
+
     /// The QEMU of that start, if the domain is there and has one that answers.
     pub(super) async fn of(&self, guests: &Guests, instance: Instance) -> Option<Arc<RunningQemu>> {
         let guest = guests.get(instance)?;
-        let used = |map: &Self| map.0.lock().unwrap_or_else(PoisonError::into_inner).get(&instance)?.upgrade();
-        if let Some(qemu) = used(self).filter(|q| !q.monitor.is_gone()) {
-            return Some(qemu);
+        if let Some((qemu, used)) = self.lock().get_mut(&instance).filter(|(q, _)| !q.monitor.is_gone()) {
+            *used = Instant::now();
+            return Some(Arc::clone(qemu));
         }
         match connect(guest.domain, instance, guest.domid).await {
             Ok(qemu) => {
                 let qemu = Arc::new(qemu);
-                let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                map.retain(|_, q| q.strong_count() > 0);
-                map.insert(instance, Arc::downgrade(&qemu));
+                self.lock().insert(instance, (Arc::clone(&qemu), Instant::now()));
                 Some(qemu)
             }
             Err(error) => {
@@ -81,7 +93,10 @@ fn serves(pid: u32, domid: u32, path: &Utf8Path) -> bool {
         (fields.get(7) == Some(&path.as_str()) && fields[3] == "00010000").then(|| format!("socket:[{}]", fields[6]))
     });
     let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    for_domain && fds.flatten().any(|fd| std::fs::read_link(fd.path()).ok().as_deref().and_then(|l| l.to_str()) == inode.as_deref())
+    for_domain
+        && fds
+            .flatten()
+            .any(|fd| std::fs::read_link(fd.path()).ok().as_deref().and_then(|l| l.to_str()) == inode.as_deref())
 }
 
 /// The disks and the paths of their devices, by which the block graph knows them.

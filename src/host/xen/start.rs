@@ -53,7 +53,8 @@ impl XenHost {
         };
         done?;
         let listed = xl::list().await?.into_iter().find(|l| l.uuid == start.domain.0 && !l.dying);
-        let domid = listed.ok_or_else(|| Error::failed(format!("domain '{}' is not there after its start", view.name)))?.domid;
+        let domid =
+            listed.ok_or_else(|| Error::failed(format!("domain '{}' is not there after its start", view.name)))?.domid;
         self.guests.here(start.domain, start.instance, domid, Starter::We).await?;
         self.check_attached(start.instance, domid, view).await?;
         tracing::info!(domain = %view.name, domid, "started");

@@ -3,6 +3,7 @@
 //!
 //! Must not know: the order of steps, the journal.
 
+use super::guests::Phase;
 use super::writers::{self, Except};
 use super::{XenHost, backends, memory, qdisk};
 use crate::error::{Error, Result};
@@ -121,19 +122,21 @@ impl XenHost {
                 return steps::settle(self, op, &rest, report).await;
             }
             Settle::MergeDown { instance, top, base, .. } => {
-                self.prove(*instance, &[top, base]).await?;
+                self.prove_if_gone(*instance, &[top, base]).await?;
                 if top.format == "vhd" {
                     return backends::merge_vhd(top).await;
                 }
             }
-            Settle::MergeActive { instance, top, base, .. } => self.prove(Some(*instance), &[top, base]).await?,
+            Settle::MergeActive { instance, top, base, .. } => {
+                self.prove_if_gone(Some(*instance), &[top, base]).await?
+            }
             Settle::Pivot { instance, target, top, base } => {
-                self.prove(Some(*instance), &[top, base]).await?;
+                self.prove_if_gone(Some(*instance), &[top, base]).await?;
                 steps::settle(self, op, step, report).await?;
                 self.tell_toolstack(*instance, std::iter::once((target.as_str(), base))).await;
                 return Ok(());
             }
-            Settle::PullUp { instance, image, .. } => self.prove(*instance, &[image]).await?,
+            Settle::PullUp { instance, image, .. } => self.prove_if_gone(*instance, &[image]).await?,
             Settle::Repoint { image, .. } => self.prove(None, &[image]).await?,
             Settle::Publish(_) | Settle::Start(_) | Settle::Stop { .. } | Settle::Unlink { .. } => {}
         }
@@ -142,12 +145,16 @@ impl XenHost {
 
     /// Nothing if it runs or is gone.
     async fn let_run(&self, instance: Instance) -> Result<()> {
-        let Some(listed) = self.guests.locate(instance).await?.filter(|l| !l.dying) else { return Ok(()) };
-        if !listed.paused {
-            return Ok(());
-        }
+        let known = self.guests.get(instance).filter(|g| g.phase == Phase::Here && g.paused);
+        let domid = match known {
+            Some(guest) => guest.domid,
+            None => match self.guests.locate(instance).await? {
+                Some(listed) if listed.paused && !listed.dying => listed.domid,
+                _ => return Ok(()),
+            },
+        };
         let _busy = self.guests.busy(instance);
-        memory::unpause(listed.domid).await?;
+        memory::unpause(domid).await?;
         self.guests.change(instance, |g| g.paused = false);
         Ok(())
     }
@@ -161,6 +168,14 @@ impl XenHost {
             backends::untag_volume(volume, tag).await?;
         }
         Ok(files)
+    }
+
+    /// What the guest's own qdisk does, it does to images that it has open. Without it `qemu-img` does it.
+    async fn prove_if_gone(&self, instance: Option<Instance>, images: &[&Image]) -> Result<()> {
+        match instance {
+            Some(i) if self.running(i).await.is_some() => Ok(()),
+            _ => self.prove(None, images).await,
+        }
     }
 
     /// Nobody but that guest's own qdisk has the images. Where that one does not answer, nobody at all.

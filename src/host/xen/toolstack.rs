@@ -1,11 +1,11 @@
 //! What `xl` believes a domain's disks to be, kept true.
 //!
-//! After a switch of disks through QMP, libxl's own record of the domain (`userdata-d.<domid>.<uuid>.libxl-json`) and
-//! xenstore still name the image below: whoever boots or restores the guest from them attaches the wrong disk, without an
-//! error. So both are brought up to date. Best effort: virsnap itself never reads them for that.
+//! After a switch of disks through QMP, libxl's own record of the domain (`userdata-d.<domid>.<uuid>.libxl-json`) still
+//! names the image below. An `xl` that boots the guest again, and every save file, goes by that record: the wrong disk
+//! would be attached, without an error. So it is brought up to date. Best effort: virsnap itself does not go by it.
 //! Must not know: why the disks were switched.
 
-use super::{XenHost, start, xenstore};
+use super::XenHost;
 use crate::model::ids::{Image, Instance};
 use serde_json::Value;
 
@@ -24,14 +24,6 @@ impl XenHost {
         };
         if let Err(error) = rewritten.await {
             tracing::warn!(%error, path, "libxl's record of the domain still names the disks before");
-        }
-        let tree = xenstore::tree("/local/domain/0/backend").await;
-        for (target, image) in disks {
-            let Some(backend) = start::backend(&tree, guest.domid, target) else { continue };
-            let params = format!("{}:{}", image.format, image.path);
-            if let Err(error) = xenstore::write(&format!("{backend}/params"), &params).await {
-                tracing::warn!(%error, target, "xenstore still names the disk before");
-            }
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::host::{HostEvent, HostEventKind};
 use crate::model::domain::{RunState, reason};
 use crate::model::ids::{DomainId, Instance};
+use std::collections::HashMap;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -24,6 +25,13 @@ use tokio::process::{Child, ChildStdout, Command};
 const CLOCK: Duration = Duration::from_secs(2);
 /// How often a change of the run state must be seen: the list may be older than what we did.
 const SEEN: u8 = 2;
+
+/// How often a domain is looked at before one without a configuration text is believed to be complete: `xl create` writes
+/// the text down late, and other programs do not.
+const BUILT: u8 = 4;
+
+/// How often each domain that is not known was looked at.
+type Strangers = HashMap<u32, u8>;
 
 /// What a guest that has stopped by itself wants (`<on_poweroff>`, …).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,11 +65,13 @@ impl Ear {
 /// Tell from now on, until nobody listens.
 pub(super) async fn run(hands: Hands) {
     let mut ear = Ear::open();
+    let mut strangers = Strangers::new();
     loop {
         if hands.events.is_closed() {
             return;
         }
-        match look(&hands).await {
+        hands.qdisks.leave_idle();
+        match look(&hands, &mut strangers).await {
             Ok(()) => {}
             Err(error) => tracing::warn!(%error, "cannot see which domains run"),
         }
@@ -81,7 +91,7 @@ pub(super) async fn run(hands: Hands) {
     }
 }
 
-async fn look(hands: &Hands) -> Result<()> {
+async fn look(hands: &Hands, strangers: &mut Strangers) -> Result<()> {
     let list = xl::list().await?;
     let known: Vec<(Instance, Guest)> = hands.guests.lock().iter().map(|(i, g)| (*i, g.clone())).collect();
     for (instance, guest) in known.iter().filter(|(_, g)| g.phase == Phase::Here) {
@@ -90,8 +100,9 @@ async fn look(hands: &Hands) -> Result<()> {
             None => gone(hands, *instance, guest),
         }
     }
+    strangers.retain(|domid, _| list.iter().any(|l| l.domid == *domid));
     for listed in &list {
-        if let Err(error) = maybe_found(hands, listed).await {
+        if let Err(error) = maybe_found(hands, listed, strangers).await {
             tracing::debug!(domid = listed.domid, %error, "a domain that cannot be read yet");
         }
     }
@@ -156,7 +167,7 @@ async fn stopped(hands: &Hands, instance: Instance, guest: &Guest, listed: &List
         };
     }
     hands.guests.change(instance, |g| g.stop_told = true);
-    let then = wishes(hands, listed).await.unwrap_or([Then::Destroy, Then::Restart, Then::Destroy]);
+    let then = wishes(listed).await.unwrap_or([Then::Destroy, Then::Restart, Then::Destroy]);
     let (then, news) = match why {
         Reason::Reboot => (then[1], None),
         Reason::Crash => (then[2], Some(HostEventKind::Crashed)),
@@ -180,8 +191,7 @@ async fn stopped(hands: &Hands, instance: Instance, guest: &Guest, listed: &List
 }
 
 /// What `xl list -l` says of the events that a domain can stop with.
-async fn wishes(hands: &Hands, listed: &Listed) -> Result<[Then; 3]> {
-    let _ = hands;
+async fn wishes(listed: &Listed) -> Result<[Then; 3]> {
     let details = xl::details(listed.domid).await?;
     let then = |key: &str, default: Then| match details["config"][key].as_str() {
         Some("destroy" | "coredump_destroy") => Then::Destroy,
@@ -189,15 +199,11 @@ async fn wishes(hands: &Hands, listed: &Listed) -> Result<[Then; 3]> {
         Some("preserve") => Then::Preserve,
         _ => default,
     };
-    Ok([
-        then("on_poweroff", Then::Destroy),
-        then("on_reboot", Then::Restart),
-        then("on_crash", Then::Destroy),
-    ])
+    Ok([then("on_poweroff", Then::Destroy), then("on_reboot", Then::Restart), then("on_crash", Then::Destroy)])
 }
 
 /// A domain that is not known: one that somebody else has started, unless it is one of ours on its way.
-async fn maybe_found(hands: &Hands, listed: &Listed) -> Result<()> {
+async fn maybe_found(hands: &Hands, listed: &Listed, strangers: &mut Strangers) -> Result<()> {
     let known = |guests: &Guests| {
         let map = guests.lock();
         map.values().any(|g| g.domid == listed.domid || (g.phase == Phase::Expected && g.domain.0 == listed.uuid))
@@ -205,8 +211,13 @@ async fn maybe_found(hands: &Hands, listed: &Listed) -> Result<()> {
     if known(&hands.guests) || listed.dying || listed.stopped.is_some() {
         return Ok(());
     }
-    let details = xl::details(listed.domid).await?;
     let original = config_text(listed).await;
+    let looks = strangers.entry(listed.domid).or_default();
+    *looks += 1;
+    if original.is_none() && *looks < BUILT {
+        return Ok(());
+    }
+    let details = xl::details(listed.domid).await?;
     let Some(running) = config::from_running(&details, original.as_deref())? else { return Ok(()) };
     if known(&hands.guests) {
         return Ok(());

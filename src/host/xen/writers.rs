@@ -49,7 +49,9 @@ fn writable(tree: &[(String, String)]) -> Vec<(u32, Utf8PathBuf)> {
     let mut out = Vec::new();
     for (key, value) in tree {
         let parts: Vec<&str> = key.split('/').collect();
-        let ["", "local", "domain", _, "backend", kind, frontend, device, "params"] = parts.as_slice() else { continue };
+        let ["", "local", "domain", _, "backend", kind, frontend, device, "params"] = parts.as_slice() else {
+            continue;
+        };
         if !matches!(*kind, "qdisk" | "vbd" | "vbd3" | "tap" | "9pfs") || value.is_empty() {
             continue;
         }

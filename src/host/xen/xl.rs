@@ -165,7 +165,10 @@ mod tests {
         );
         let list = parse_list(&text).unwrap();
         assert_eq!(list.len(), 3, "Domain-0 is nobody's guest");
-        assert_eq!((list[0].name.as_str(), list[0].domid, list[0].paused, list[0].stopped), ("my guest", 1, false, None));
+        assert_eq!(
+            (list[0].name.as_str(), list[0].domid, list[0].paused, list[0].stopped),
+            ("my guest", 1, false, None)
+        );
         assert_eq!((list[1].paused, list[1].stopped), (true, Some(Reason::Reboot)));
         assert!(list[2].never_ran && !list[1].never_ran && list[2].paused);
     }

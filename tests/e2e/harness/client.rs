@@ -9,7 +9,6 @@ use zbus::{DynamicType, OwnedObjectPath, OwnedVariant, Type};
 pub const CONNECT: &str = "org.libvirt.Connect";
 pub const DOMAIN: &str = "org.libvirt.Domain";
 pub const SNAPSHOT: &str = "org.libvirt.DomainSnapshot";
-pub const QEMU_PATH: &str = "/org/libvirt/QEMU";
 
 /// The flags that the tests use, by libvirt's names.
 pub mod flag {
@@ -79,17 +78,36 @@ impl<T: fmt::Debug> Refused for Result<T, Failure> {
     }
 }
 
-/// One connection to a bus.
+/// One connection to a bus, on which a daemon serves a driver.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub connection: zbus::Connection,
+    /// The name of the daemon.
+    pub service: String,
+    /// The object of the driver.
+    pub root: String,
 }
 
 impl Client {
+    /// To the daemon that serves QEMU under libvirt's name.
     pub async fn connect(address: &str) -> Self {
+        Self::to(address, "org.libvirt", "QEMU").await
+    }
+
+    /// To a daemon of any name and its driver, named as in object paths.
+    pub async fn to(address: &str, service: &str, driver: &str) -> Self {
         let connection =
-            zbus::connection::Builder::address(address).build().await.expect("the private bus accepts connections");
-        Self { connection }
+            zbus::connection::Builder::address(address).build().await.expect("the test's bus accepts connections");
+        Self { connection, service: service.to_owned(), root: format!("/org/libvirt/{driver}") }
+    }
+
+    /// Whether the daemon is on the bus; `None`: the bus did not say.
+    pub async fn is_served(&self) -> Option<bool> {
+        const BUS: &str = "org.freedesktop.DBus";
+        let path = "/org/freedesktop/DBus";
+        let name = (self.service.as_str(),);
+        let asked = self.connection.call_method(Some(BUS), path, Some(BUS), "NameHasOwner", &name);
+        asked.await.ok()?.body().deserialize().ok()
     }
 
     pub async fn call<R, B>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<R, Failure>
@@ -97,7 +115,7 @@ impl Client {
         R: DeserializeOwned + Type,
         B: Serialize + DynamicType,
     {
-        let call = self.connection.call_method(Some("org.libvirt"), path, Some(interface), method, body);
+        let call = self.connection.call_method(Some(self.service.as_str()), path, Some(interface), method, body);
         let reply = tokio::time::timeout(PATIENCE * 2, call)
             .await
             .unwrap_or_else(|_| panic!("{interface}.{method} gave no answer"))?;
@@ -110,7 +128,7 @@ impl Client {
         R: DeserializeOwned + Type,
         B: Serialize + DynamicType,
     {
-        self.call(QEMU_PATH, CONNECT, method, body).await
+        self.call(&self.root, CONNECT, method, body).await
     }
 
     pub async fn define(&self, xml: &str) -> Result<Domain, Failure> {

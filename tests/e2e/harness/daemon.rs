@@ -113,7 +113,7 @@ impl Daemon {
             if let Some(status) = self.child.as_ref().and_then(|c| exited(c.id())) {
                 panic!("virsnapd ended at once ({status}):\n{}", self.log());
             }
-            self.owns_the_name().await?.then_some(())
+            self.client.is_served().await?.then_some(())
         })
         .await;
     }
@@ -141,19 +141,7 @@ impl Daemon {
 
     /// The next daemon can take the name only when the bus has seen this one go.
     async fn gone_from_bus(&self) {
-        eventually("the bus sees it go", || async { (!self.owns_the_name().await?).then_some(()) }).await;
-    }
-
-    async fn owns_the_name(&self) -> Option<bool> {
-        const BUS: &str = "org.freedesktop.DBus";
-        let asked = self.client.connection.call_method(
-            Some(BUS),
-            "/org/freedesktop/DBus",
-            Some(BUS),
-            "NameHasOwner",
-            &("org.libvirt",),
-        );
-        asked.await.ok()?.body().deserialize().ok()
+        eventually("the bus sees it go", || async { (!self.client.is_served().await?).then_some(()) }).await;
     }
 
     /// Process ids of the QEMUs that work in this test's directories.

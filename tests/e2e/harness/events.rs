@@ -33,7 +33,7 @@ impl Events {
     pub async fn listen(client: &Client) -> Self {
         let rule = MatchRule::builder()
             .msg_type(zbus::message::Type::Signal)
-            .sender("org.libvirt")
+            .sender(client.service.as_str())
             .path_namespace("/org/libvirt")
             .build()
             .unwrap();

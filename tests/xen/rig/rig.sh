@@ -17,6 +17,9 @@
 #           anonymous clients). QEMU picks free ones, so that checkouts on one machine do not meet.
 #   share   /share in dom0; guests' consoles are logged to share/console
 #
+# Beside them, for whoever waits for dom0: `skip` holds why there can be none on this machine, `failed`
+# why it did not come up.
+#
 # Each `up` begins with a fresh overlay over dom0's disk. Nothing in it can reach the network.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -34,7 +37,7 @@ value() { # value NAME: of the state file
 dom0() { # dom0 COMMAND: one connection, made by `up`, is shared by all
     ssh -F none -i "$out/id_ed25519" -p "${port:-$(value ssh)}" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
         -o LogLevel=ERROR -o BatchMode=yes -o ConnectTimeout=20 -o ControlPath="$run/ssh" "${ssh[@]}" root@127.0.0.1 \
-        "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; $*"
+        "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; $*" 9>&-
 }
 ssh=(-o ControlMaster=no)
 
@@ -58,10 +61,10 @@ boot() {
     local deadline=$((SECONDS + 180)) forwarded bus
     until grep -aq 'rig: dom0 is up' "$run/console" 2>/dev/null; do
         if ! kill -0 "$(cat "$run/pid")" 2>/dev/null; then
-            echo "xen-rig: QEMU ended: $(cat "$run/qemu.log")" >&2
+            echo "QEMU ended: $(cat "$run/qemu.log")" >&2
             return 1
         elif [ $SECONDS -gt $deadline ]; then
-            echo "xen-rig: no dom0 after three minutes: $(tail -n 5 "$run/console")" >&2
+            echo "no dom0 after three minutes: $(tail -n 5 "$run/console")" >&2
             return 1
         fi
         sleep 0.2
@@ -71,7 +74,7 @@ boot() {
     forwarded=$(timeout 1 cat "$run/monitor.out" || :)
     port=$(awk '/HOST_FORWARD/ && $6 == 22 { print $4 }' <<<"$forwarded")
     bus=$(awk '/HOST_FORWARD/ && $6 == 7000 { print $4 }' <<<"$forwarded")
-    [ -n "$port" ] && [ -n "$bus" ] || { echo "xen-rig: no ports: $forwarded" >&2 && return 1; }
+    [ -n "$port" ] && [ -n "$bus" ] || { echo "no ports: $forwarded" >&2 && return 1; }
     ssh=(-o ControlMaster=yes -o ControlPersist=yes)
     dom0 true </dev/null >/dev/null 2>"$run/ssh.log" || { cat "$run/ssh.log" >&2 && return 1; }
     printf '%s\n' "ssh=$port" "bus=$bus" "built=$(cat "$out/built")" >"$run/state.new"
@@ -89,7 +92,13 @@ up() { # 0: it was up, or is now; 3: it cannot be on this machine
     down
     local start
     start=$(date +%s%N)
-    boot || { down && return 1; }
+    rm -f "$out/failed"
+    if ! boot 2>"$out/failed.new"; then
+        mv "$out/failed.new" "$out/failed"
+        echo "xen-rig: it did not come up: $(cat "$out/failed")" >&2
+        down
+        return 1
+    fi
     echo "xen-rig: up in $((($(date +%s%N) - start) / 1000000)) ms"
 }
 
@@ -111,15 +120,15 @@ with)
     shift
     alive && was_up=yes || was_up=
     export VIRSNAP_XEN_RIG=$out
-    rm -f "$out/skip"
+    rm -f "$out/skip" "$out/failed"
     "$0" up &
     coming=$!
     code=0
     "$@" || code=$?
-    wait $coming || echo "xen-rig: it did not come up, see above" >&2
+    wait $coming || :
     [ -n "$was_up" ] || "$0" down
     # Said again where it is seen: after the tests.
-    [ ! -f "$out/skip" ] || cat "$out/skip" >&2
+    cat "$out/skip" "$out/failed" 2>/dev/null >&2 || :
     exit $code
     ;;
 run)

@@ -1,7 +1,7 @@
 //! Where a device is plugged in: the kinds of `<address>`.
 
 use crate::error::Result;
-use crate::host::qemu::strict::Strict;
+use crate::host::strict::Strict;
 use std::fmt;
 
 /// `<address type='pci'>`. The PCI domain is always 0.

@@ -1,7 +1,7 @@
 //! What is not a device: firmware and boot, CPU, features, clocks, power management.
 
 use crate::error::{Code, Error, Result};
-use crate::host::qemu::strict::Strict;
+use crate::host::strict::Strict;
 
 /// `<boot dev='…'/>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

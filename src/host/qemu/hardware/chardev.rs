@@ -2,7 +2,7 @@
 
 use super::address::SerialPort;
 use crate::error::Result;
-use crate::host::qemu::strict::Strict;
+use crate::host::strict::Strict;
 use std::ops::Range;
 
 /// Where the bytes go.

@@ -2,7 +2,7 @@
 
 use super::address::Pci;
 use crate::error::Result;
-use crate::host::qemu::strict::Strict;
+use crate::host::strict::Strict;
 use std::ops::Range;
 
 /// `<controller type='usb' model='…'>`.

@@ -3,7 +3,7 @@
 use super::address::{Pci, Usb};
 use super::disk::boot_order;
 use crate::error::{Code, Error, Result};
-use crate::host::qemu::strict::Strict;
+use crate::host::strict::Strict;
 use std::ops::Range;
 
 /// `<interface type='user'>`.

@@ -2,7 +2,7 @@
 
 use super::address::{Drive, Pci};
 use crate::error::{Code, Error, Result};
-use crate::host::qemu::strict::Strict;
+use crate::host::strict::Strict;
 use crate::model::ids::Image;
 use std::ops::Range;
 
