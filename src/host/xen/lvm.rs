@@ -3,7 +3,7 @@
 //!
 //! # Which snapshots are ours
 //!
-//! A snapshot of ours has the name that [`names`] derives from the volume's and its own (`disk-vs-` and a hash), *and*
+//! A snapshot of ours has the name that `names` derives from the volume's and its own (`disk-vs-` and a hash), *and*
 //! the LVM tags `virsnap.of=VOLUME` and `virsnap.name=NAME`, the name escaped into LVM's alphabet. One without the
 //! other is somebody else's, is not listed and never touched. LVM's own `origin` is no evidence: it is empty
 //! once the volume was replaced. Snapshots of ours are read-only and skipped by activation.
@@ -11,23 +11,33 @@
 //! # Going back
 //!
 //! `lvconvert --merge` consumes the snapshot, and only brings it to its `origin`, which the other snapshots lose with the
-//! first merge. So the volume is replaced by a snapshot of the snapshot, which then has its name. Each
-//! arrow is one command of LVM, and each of these is atomic; `NEXT` and `ASIDE` are derived names too:
+//! first merge. So the volume is replaced by a snapshot of the snapshot, which then has its name. Each line is
+//! one command, atomic in LVM's metadata; `NEXT` and `ASIDE` are derived names too. What the same call does when it
+//! is repeated after a cut there (`swap`):
 //!
 //! ```text
-//!                   lvcreate -s        lvchange -an         lvrename          lvrename          lvchange -ay        lvremove
-//!   VOLUME          ─────────▶ VOLUME  ─────────▶ VOLUME' ─────────▶ -        ─────────▶ VOLUME ─────────▶ VOLUME   ─────────▶ VOLUME
-//!                              NEXT               NEXT               NEXT                ASIDE             ASIDE
-//!   TAG                        TAG                TAG                ASIDE TAG           TAG               TAG                 TAG
+//!                    what there is after it            repeated
+//!   1  lvcreate -s   VOLUME         NEXT   TAG         NEXT is removed, all from the start
+//!   2  lvchange -an  VOLUME (off)   NEXT   TAG         as after 1
+//!   3  lvrename              ASIDE  NEXT   TAG         4, 5, 6; for another tag: ASIDE is VOLUME again, then as after 1
+//!   4  lvrename      VOLUME (off)   ASIDE  TAG         ASIDE is removed, all from the start
+//!   5  lvchange -ay  VOLUME         ASIDE  TAG         as after 4
+//!   6  lvremove      VOLUME                TAG         all from the start
 //! ```
 //!
-//! `NEXT` carries `virsnap.replaces=UUID of VOLUME`: only the volume of that UUID and under the name `ASIDE` is ever removed,
-//! and only while `VOLUME` is there. Recovery is the same call again ([`swap`]): where the volume has no name, the
-//! renaming is finished; leftovers beside it are removed; then all of it is done from the start, because nobody knows
-//! what was written to the volume in between. The volume must not be open: `lvchange -an` proves it, by the kernel.
+//! From the start, because nobody knows what was written to the volume in between. `NEXT` carries `virsnap.replaces=UUID of
+//! VOLUME`, and keeps it: only the volume of that UUID, and only under the name `ASIDE`, is ever removed. The volume must not be
+//! open: command 2 proves it, by the kernel.
 //!
-//! The new volume keeps the old one's size only if the snapshot has it: it has the snapshot's, as an image has. It keeps the
-//! tags of others, permission and activation skip; not a fixed minor number.
+//! The volume has the snapshot's size afterwards, as an image would. It keeps permission, activation skip, and the LVM
+//! tags of others; its UUID is new, and a fixed minor number is lost.
+//!
+//! # What was learned from a real LVM
+//!
+//! - Where no udev runs, LVM makes no device nodes unless told to (`tool`); killed, it leaves nodes of
+//!   devices that are gone or already another volume's (`locate`).
+//! - `lvchange -an` of an open volume tries for 5 seconds; so we look before.
+//! - A program of LVM may leave `dmeventd` running, with our environment.
 //!
 //! LVM serializes its commands by itself. Must not know: Xen, domains, plans.
 

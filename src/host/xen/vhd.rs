@@ -1,4 +1,4 @@
-//! VHD images, as tapdisk has them: headers read by hand ([`format`]), changes made by `vhd-util`, or by `td-util` where
+//! VHD images, as tapdisk has them: headers read by hand ([`mod@format`]), changes made by `vhd-util`, or by `td-util` where
 //! only that is installed.
 //!
 //! **Built from the documentation and the sources of blktap, never run against the real programs**: no machine that this was
