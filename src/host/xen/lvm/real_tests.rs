@@ -296,3 +296,16 @@ async fn a_volume_in_a_pool_that_is_all_but_full_comes_back() {
     b.check_no_leftovers(1).await;
     b.clear().await;
 }
+
+/// Kill the machine while `a_command_of_lvm_killed…` runs, boot it, `vgchange -ay`, and run this with `VIRSNAP_TEST_LEFT` naming
+/// the group.
+#[tokio::test]
+async fn what_a_machine_left_when_it_died_is_finished() {
+    let Ok(group) = std::env::var("VIRSNAP_TEST_LEFT") else { return };
+    let b = Bench { group, pool: "pool-kills".to_owned(), disk: "kills".to_owned() };
+    eprintln!("{:?} with {:?}", b.volume().await, b.names().await);
+    apply_tag(&b.volume().await, "one").await.unwrap();
+    assert_eq!(b.reads(), 1);
+    b.check_no_leftovers(1).await;
+    b.clear().await;
+}
