@@ -131,16 +131,16 @@ impl Host for XenHost {
 
     async fn domain_capabilities_xml(
         &self,
-        _emulator: &str,
+        emulator: &str,
         arch: &str,
         machine: &str,
         virttype: &str,
     ) -> Result<String> {
-        config::capabilities::domain(&self.info().await?, arch, machine, virttype)
+        config::capabilities::domain(&self.info().await?, emulator, arch, machine, virttype)
     }
 
     async fn hypervisor_version(&self) -> Result<u64> {
-        Ok(self.info().await?.version_number())
+        Ok(self.info().await?.version())
     }
 
     fn check_definition(&self, xml: &str) -> Result<String> {
@@ -157,7 +157,10 @@ impl Host for XenHost {
             return Ok(None);
         };
         match guests::mark(listed.domid).await {
-            Some((_, starter)) => self.guests.attach(domain, instance, listed.domid, starter, listed.paused),
+            Some(mark) => {
+                let starter = if self.guests.is_own(&mark) { mark.starter } else { Starter::Others };
+                self.guests.attach(domain, instance, listed.domid, starter, listed.paused);
+            }
             None => self.guests.here(domain, instance, listed.domid, Starter::We).await?,
         }
         Ok(Some((run_state(&listed), start::runtime(listed.domid).await)))

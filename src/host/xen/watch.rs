@@ -223,12 +223,23 @@ async fn maybe_found(hands: &Hands, listed: &Listed, strangers: &mut Strangers) 
         return Ok(());
     }
     let domain = DomainId(listed.uuid);
-    // Marked before: one that an earlier daemon found, or whose domain was forgotten.
-    let (instance, starter) = match mark(listed.domid).await {
-        Some((instance, starter)) => (instance, starter),
-        None => (Instance(uuid::Uuid::new_v4()), Starter::Others),
+    let instance = match mark(listed.domid).await {
+        // Whose domain was forgotten here.
+        Some(mark) if hands.guests.is_own(&mark) => {
+            hands.guests.here(domain, mark.instance, listed.domid, mark.starter).await?;
+            mark.instance
+        }
+        // Another daemon on this host watches over it.
+        Some(mark) => {
+            hands.guests.anothers(domain, mark.instance, listed.domid)?;
+            mark.instance
+        }
+        None => {
+            let instance = Instance(uuid::Uuid::new_v4());
+            hands.guests.here(domain, instance, listed.domid, Starter::Others).await?;
+            instance
+        }
     };
-    hands.guests.here(domain, instance, listed.domid, starter).await?;
     hands.guests.change(instance, |g| g.paused = listed.paused);
     let run = if listed.paused {
         RunState::paused(reason::PAUSED_UNKNOWN)
