@@ -214,10 +214,17 @@ impl<'r> Guest<'r> {
         self.say("c").count
     }
 
-    /// Wait until it has counted further than this.
+    /// Wait until it has said that it counts, so often from now on: what it says last.
     #[track_caller]
-    pub fn counts_beyond(&self, count: u32) {
-        assert!(within(PATIENCE, || (self.count() > count).then_some(())).is_some(), "{} stands still", self.name);
+    pub fn ticks(&self, times: usize) -> u32 {
+        let past = self.console().len();
+        let tick = |line: &str| line.strip_prefix("TICK c=")?.parse().ok();
+        within(PATIENCE, || {
+            let console = self.console();
+            let (new, _) = console.get(past..)?.rsplit_once('\n')?;
+            new.lines().filter_map(tick).nth(times - 1)
+        })
+        .unwrap_or_else(|| panic!("{} stands still; {}", self.name, self.rig.run("xl list").stdout))
     }
 
     /// Write to the first sector of a disk.
@@ -244,8 +251,7 @@ impl<'r> Guest<'r> {
     /// Memory and disks are of one instant: the guest, which writes and reads all the time, has seen nothing else.
     #[track_caller]
     pub fn assert_whole(&self) {
-        let before = self.count();
-        self.counts_beyond(before + 2);
+        self.ticks(2);
         let answer = self.say("d");
         assert_eq!(answer.torn, 0, "{}", self.console());
         for n in 0..self.disks.len() {

@@ -121,6 +121,8 @@ with)
     alive && was_up=yes || was_up=
     export VIRSNAP_XEN_RIG=$out
     rm -f "$out/skip" "$out/failed"
+    # Interrupted, it still goes down.
+    trap : INT TERM
     "$0" up &
     coming=$!
     code=0
