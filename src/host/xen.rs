@@ -128,16 +128,16 @@ impl Host for XenHost {
 
     async fn domain_capabilities_xml(
         &self,
-        _emulator: &str,
+        emulator: &str,
         arch: &str,
         machine: &str,
         virttype: &str,
     ) -> Result<String> {
-        config::capabilities::domain(&self.info().await?, arch, machine, virttype)
+        config::capabilities::domain(&self.info().await?, emulator, arch, machine, virttype)
     }
 
     async fn hypervisor_version(&self) -> Result<u64> {
-        Ok(self.info().await?.version_number())
+        Ok(self.info().await?.version())
     }
 
     fn check_definition(&self, xml: &str) -> Result<String> {

@@ -214,17 +214,30 @@ impl<'r> Guest<'r> {
         self.say("c").count
     }
 
-    /// Wait until it has said that it counts, so often from now on: what it says last.
+    /// Wait until it has counted further than this.
+    #[track_caller]
+    pub fn counts_beyond(&self, count: u32) {
+        self.ticks_until(|ticks| ticks.iter().any(|&tick| tick > count));
+    }
+
+    /// Wait until it has said so often, from now on, that it counts; its count then.
     #[track_caller]
     pub fn ticks(&self, times: usize) -> u32 {
+        self.ticks_until(|ticks| ticks.len() >= times)
+    }
+
+    /// It says them by itself: asking costs dom0 more than the guest.
+    #[track_caller]
+    fn ticks_until(&self, enough: impl Fn(&[u32]) -> bool) -> u32 {
         let past = self.console().len();
         let tick = |line: &str| line.strip_prefix("TICK c=")?.parse().ok();
-        within(PATIENCE, || {
+        let seen = within(PATIENCE, || {
             let console = self.console();
             let (new, _) = console.get(past..)?.rsplit_once('\n')?;
-            new.lines().filter_map(tick).nth(times - 1)
-        })
-        .unwrap_or_else(|| panic!("{} stands still; {}", self.name, self.rig.run("xl list").stdout))
+            let ticks: Vec<u32> = new.lines().filter_map(tick).collect();
+            enough(&ticks).then(|| ticks.last().copied())?
+        });
+        seen.unwrap_or_else(|| panic!("{} stands still; {}", self.name, self.rig.run("xl list").stdout))
     }
 
     /// Write to the first sector of a disk.

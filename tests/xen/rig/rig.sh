@@ -130,7 +130,7 @@ with)
     wait $coming || :
     [ -n "$was_up" ] || "$0" down
     # Said again where it is seen: after the tests.
-    cat "$out/skip" "$out/failed" 2>/dev/null >&2 || :
+    cat "$out/skip" "$out/failed" >&2 2>/dev/null || :
     exit $code
     ;;
 run)
