@@ -1,7 +1,7 @@
 //! A cursor over one XML element that knows what of it was read: what nobody asked for is
 //! refused by element and line, so that nothing a user wrote is dropped silently.
 //!
-//! Must not know: what the elements mean.
+//! Must not know: what the elements mean, which hypervisor asks.
 
 use crate::error::{Error, Result};
 use roxmltree::Node;
@@ -182,4 +182,30 @@ pub(crate) fn parse_number(text: &str) -> Option<u64> {
         Some(hex) => u64::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),
     }
+}
+
+/// `<memory unit='…'>`, rounded up to KiB (`virDomainParseScaledValue`).
+pub(crate) fn size_kib(mut e: Strict<'_, '_>) -> Result<u64> {
+    let units: &[(&str, u64)] = &[
+        ("b", 1),
+        ("bytes", 1),
+        ("KB", 1000),
+        ("k", 1024),
+        ("KiB", 1024),
+        ("MB", 1_000_000),
+        ("M", 1 << 20),
+        ("MiB", 1 << 20),
+        ("GB", 1_000_000_000),
+        ("G", 1 << 30),
+        ("GiB", 1 << 30),
+        ("TB", 1_000_000_000_000),
+        ("T", 1 << 40),
+        ("TiB", 1 << 40),
+    ];
+    let unit = e.one_of("unit", units)?.unwrap_or(1024);
+    e.only("dumpCore", &["on"])?;
+    let bytes = e.parse_text::<u64>()?.and_then(|n| n.checked_mul(unit)).filter(|n| *n > 0 && *n < 1 << 50);
+    let bytes = bytes.ok_or_else(|| e.refuse_text())?;
+    e.finish()?;
+    Ok(bytes.div_ceil(1024))
 }

@@ -14,6 +14,7 @@
 //! | `start`, `watch`, `memory` | starting and ending; what happens by itself; saving memory |
 //! | `qdisk`, `writers`, `backends` | the QEMU of a domain's disks; never two writers; what each disk can do |
 //! | `agent` | the guest agent's channel, as xenstore tells of it |
+//! | [`lvm`], [`vhd`] | thin logical volumes; tapdisk's VHD images |
 //! | `steps`, `toolstack` | the steps of a plan; what `xl` is told of them |
 //! | [`record`], [`foreign`] | copies of the snapshots' records for others; others' records, judged |
 //!
@@ -25,6 +26,7 @@ mod backends;
 pub mod config;
 pub mod foreign;
 mod guests;
+pub mod lvm;
 mod memory;
 mod qdisk;
 pub mod record;
@@ -33,6 +35,7 @@ mod save_file;
 mod start;
 mod steps;
 mod toolstack;
+pub mod vhd;
 mod watch;
 mod writers;
 mod xenstore;
@@ -132,16 +135,16 @@ impl Host for XenHost {
 
     async fn domain_capabilities_xml(
         &self,
-        _emulator: &str,
+        emulator: &str,
         arch: &str,
         machine: &str,
         virttype: &str,
     ) -> Result<String> {
-        config::capabilities::domain(&self.info().await?, arch, machine, virttype)
+        config::capabilities::domain(&self.info().await?, emulator, arch, machine, virttype)
     }
 
     async fn hypervisor_version(&self) -> Result<u64> {
-        Ok(self.info().await?.version_number())
+        Ok(self.info().await?.version())
     }
 
     fn check_definition(&self, xml: &str) -> Result<String> {
@@ -158,7 +161,10 @@ impl Host for XenHost {
             return Ok(None);
         };
         match guests::mark(listed.domid).await {
-            Some((_, starter)) => self.guests.attach(domain, instance, listed.domid, starter, listed.paused),
+            Some(mark) => {
+                let starter = if self.guests.is_own(&mark) { mark.starter } else { Starter::Others };
+                self.guests.attach(domain, instance, listed.domid, starter, listed.paused);
+            }
             None => self.guests.here(domain, instance, listed.domid, Starter::We).await?,
         }
         self.agents.of(&self.guests, instance).resume();

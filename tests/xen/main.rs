@@ -13,5 +13,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod crash;
+mod failures;
 mod harness;
+mod lifecycle;
+mod snapshots;
 mod the_rig;
+mod tools;

@@ -11,7 +11,7 @@ pub(crate) mod device;
 pub(crate) mod disk;
 
 use crate::error::{Code, Error, Result};
-use crate::host::strict::Strict;
+use crate::host::strict::{self, Strict};
 use board::{Clock, Cpu, Features, Os, Pm};
 use chardev::Chardev;
 use controller::Controller;
@@ -102,10 +102,10 @@ impl Hardware {
             None => None,
         };
         let memory = match e.child("memory")? {
-            Some(m) => size_kib(m)?,
+            Some(m) => strict::size_kib(m)?,
             None => return Err(Error::new(Code::XmlError, "missing memory size")),
         };
-        let current_memory = e.child("currentMemory")?.map(size_kib).transpose()?.filter(|m| *m < memory);
+        let current_memory = e.child("currentMemory")?.map(strict::size_kib).transpose()?.filter(|m| *m < memory);
         let vcpus = vcpus(&mut e)?;
         let os = match e.child("os")? {
             Some(os) => Os::read(os)?,
@@ -267,30 +267,4 @@ fn vcpus(e: &mut Strict<'_, '_>) -> Result<u32> {
     }
     v.finish()?;
     Ok(count)
-}
-
-/// `<memory unit='…'>`, rounded up to KiB (`virDomainParseScaledValue`).
-fn size_kib(mut e: Strict<'_, '_>) -> Result<u64> {
-    let units: &[(&str, u64)] = &[
-        ("b", 1),
-        ("bytes", 1),
-        ("KB", 1000),
-        ("k", 1024),
-        ("KiB", 1024),
-        ("MB", 1_000_000),
-        ("M", 1 << 20),
-        ("MiB", 1 << 20),
-        ("GB", 1_000_000_000),
-        ("G", 1 << 30),
-        ("GiB", 1 << 30),
-        ("TB", 1_000_000_000_000),
-        ("T", 1 << 40),
-        ("TiB", 1 << 40),
-    ];
-    let unit = e.one_of("unit", units)?.unwrap_or(1024);
-    e.only("dumpCore", &["on"])?;
-    let bytes = e.parse_text::<u64>()?.and_then(|n| n.checked_mul(unit)).filter(|n| *n > 0 && *n < 1 << 50);
-    let bytes = bytes.ok_or_else(|| e.refuse_text())?;
-    e.finish()?;
-    Ok(bytes.div_ceil(1024))
 }

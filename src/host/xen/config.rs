@@ -1,156 +1,189 @@
-//! Domain configurations: xl's text, libvirt's XML of type `xen`, and what a running domain really has.
+//! Domain configurations of Xen: xl's text, libvirt's XML, and what runs.
 //!
 //! ```text
-//!   xl.cfg text ◀──────▶ Config ◀─ from_xml / to_xml ─▶ <domain type='xen'>
-//!   xl list -l (JSON) ───▶ Config, with the keys of the original text that the JSON does not say
+//!              parse                 from_config
+//!   xl.cfg(5) ───────▶  Config  ◀══════════════════▶  <domain type='xen'>
+//!             ◀───────    ▲          to_config
+//!              Display    │
+//!   xl list -l ───────────┘ from_running
 //! ```
 //!
-//! Keys that the XML cannot say are kept verbatim in `<metadata><xl:config xmlns:xl='urn:virsnap:xl'>`, options of a disk or
-//! interface in an `<xl:options>` of its own, and are written out again. An element that a configuration cannot say is
-//! refused by name and line. Must not know: files, commands.
+//! A [`Config`] is what xl reads: keys in their order, each with a text or a list; it knows no
+//! key. Each noun of a domain (`guest`, `boot`, `disk`, `screen`, …) has a module with two
+//! functions, `read` from XML into keys and `write` from keys into XML; both go by the same table, so
+//! that a key is said once.
+//!
+//! Nothing is lost on either way. What XML says and xl cannot do is refused by element and line
+//! (`Strict`). What xl can do and XML cannot say stays as xl's own words: a key as a line of
+//! `<metadata><xl:config>`, an option of one device as `<xl:options>` within that device (`kept`).
+//!
+//! Must not know: files, processes, whether a path exists.
 
 pub mod capabilities;
-mod check;
+
+mod boot;
+mod chardev;
+mod define;
 mod devices;
 mod disk;
-mod from_xml;
+mod features;
+mod guest;
+mod interface;
+mod kept;
+mod keys;
+mod listed;
+mod markup;
+mod options;
+mod parse;
 mod running;
+mod screen;
 #[cfg(test)]
 mod tests;
-mod to_xml;
+mod value;
+
+pub use define::check;
+pub use parse::{Fault, MAX_BYTES, MAX_DEPTH, Malformed};
+pub use running::{Running, from_running};
+pub use value::Value;
 
 use crate::error::{Code, Error, Result};
-use crate::text::xl::{self, Value};
+use crate::host::strict::Strict;
+use crate::xml::element::Document;
+use crate::xml::scan::{Limits, Place};
+use guest::Guest;
+use keys::Keys;
+use markup::Markup;
 use std::fmt;
 
-pub use check::check;
-pub use from_xml::to_config;
-pub use running::{Running, from_running};
-pub use to_xml::from_config;
+/// One `key = value`.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    key: String,
+    value: Value,
+    place: Option<Place>,
+}
 
-/// The namespace of what only xl understands.
-pub(super) const NAMESPACE: &str = "urn:virsnap:xl";
+impl Setting {
+    /// The key: a small letter, then small letters, digits and underscores.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+    /// What it is set to.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+}
 
-/// Keys and values in their order.
+/// Where it was read does not matter.
+impl PartialEq for Setting {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.key, &self.value) == (&other.key, &other.value)
+    }
+}
+impl Eq for Setting {}
+
+/// The configuration of one domain, as xl reads it (xl.cfg(5)): every key once, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
-    settings: Vec<(String, Value)>,
+    settings: Vec<Setting>,
 }
 
 impl Config {
-    /// Read xl's text. Errors name line and column.
-    pub fn parse(text: &str) -> Result<Self> {
-        let settings = xl::parse(text).map_err(|wrong| Error::new(Code::ConfigUnsupported, wrong.to_string()))?;
-        // As in xl: of a key that is set twice the last value counts.
-        let mut config = Self::default();
-        for setting in settings {
-            config.set(&setting.key, setting.value);
-        }
-        Ok(config)
+    /// Read xl's text. Of a key that is set twice the last counts, `+=` adds to the one before, as for xl.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        parse::parse(text)
     }
 
-    /// The value of a key.
+    /// Every setting, in order.
+    pub fn settings(&self) -> impl Iterator<Item = &Setting> {
+        self.settings.iter()
+    }
+
+    /// What a key is set to.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.settings.iter().find(|(k, _)| k == key).map(|(_, v)| v)
-    }
-    /// Set a key, where it stands or at the end.
-    pub fn set(&mut self, key: &str, value: Value) {
-        match self.settings.iter_mut().find(|(k, _)| k == key) {
-            Some((_, old)) => *old = value,
-            None => self.settings.push((key.to_owned(), value)),
-        }
-    }
-    /// The keys, in their order.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.settings.iter().map(|(k, _)| k.as_str())
+        self.settings.iter().find(|s| s.key == key).map(|s| &s.value)
     }
 
-    fn text(&self, key: &str) -> Option<&str> {
-        match self.get(key)? {
-            Value::Text(text) if !text.is_empty() => Some(text),
-            _ => None,
+    /// What a key is set to, if that is a text.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.get(key).and_then(Value::as_text)
+    }
+
+    fn place(&self, key: &str) -> Option<Place> {
+        self.settings.iter().find(|s| s.key == key).and_then(|s| s.place)
+    }
+
+    fn set(&mut self, key: &str, value: impl Into<Value>) {
+        self.push(Setting { key: key.to_owned(), value: value.into(), place: None });
+    }
+
+    fn add(&mut self, key: &str, item: impl Into<Value>) {
+        match self.settings.iter_mut().find(|s| s.key == key).map(|s| &mut s.value) {
+            Some(Value::List(items)) => items.push(item.into()),
+            _ => self.set(key, Value::List(vec![item.into()])),
         }
     }
-    fn number(&self, key: &str) -> Option<i64> {
-        match self.get(key)? {
-            Value::Integer(n) => Some(*n),
-            Value::Text(text) => text.trim().parse().ok(),
-            Value::List(_) => None,
-        }
-    }
-    fn list(&self, key: &str) -> Vec<&str> {
-        let texts = |v: &'_ Value| matches!(v, Value::Text(_));
-        match self.get(key) {
-            Some(Value::List(items)) => items
-                .iter()
-                .filter(|(v, _)| texts(v))
-                .filter_map(|(v, _)| match v {
-                    Value::Text(text) => Some(text.as_str()),
-                    _ => None,
-                })
-                .collect(),
-            _ => Vec::new(),
-        }
-    }
-    fn set_text(&mut self, key: &str, text: impl Into<String>) {
-        self.set(key, Value::Text(text.into()));
-    }
-    fn set_number(&mut self, key: &str, number: u64) {
-        self.set(key, Value::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
-    }
-    fn set_list(&mut self, key: &str, items: Vec<String>) {
-        if !items.is_empty() {
-            let place = xl::Place { line: 1, column: 1 };
-            self.set(key, Value::List(items.into_iter().map(|i| (Value::Text(i), place)).collect()));
-        }
+
+    fn push(&mut self, setting: Setting) {
+        self.settings.retain(|s| s.key != setting.key);
+        self.settings.push(setting);
     }
 }
 
+/// xl's text: one setting a line.
 impl fmt::Display for Config {
-    /// xl's text: a line per key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.settings.iter().try_for_each(|(key, value)| writeln!(f, "{key} = {}", Shown(value)))
+        self.settings.iter().try_for_each(|s| writeln!(f, "{} = {}", s.key, s.value))
     }
 }
 
-/// One line of a configuration.
-fn line(key: &str, value: &Value) -> String {
-    format!("{key} = {}", Shown(value))
+/// The configuration with which xl runs a domain of type xen; `name`, `uuid` and `type` are in
+/// it. What xl cannot do is refused by element and line. Sizes are rounded up to MiB.
+pub fn to_config(xml: &str) -> Result<Config> {
+    let document = Document::parse(xml, &Limits::default())?;
+    let root = document.root();
+    if root.name() != "domain" {
+        return Err(Error::new(
+            Code::XmlError,
+            format!("unexpected root element <{}>, expecting <domain>", root.name()),
+        ));
+    }
+    let mut e = Strict::new(root.node());
+    match e.attr("type") {
+        Some("xen") => {}
+        Some(_) => return Err(e.refuse_value("type")),
+        None => return Err(Error::new(Code::XmlError, "missing domain type attribute")),
+    }
+    e.ignore_attrs(&["id"]);
+    e.ignore(&["title", "description", "metadata", "seclabel", "resource"]);
+    let guest = Guest::of(root)?;
+    let mut config = Config::default();
+    guest::read(&mut e, guest, &mut config)?;
+    boot::read(&mut e, guest, &mut config)?;
+    features::read(&mut e, guest, &mut config)?;
+    devices::read(&mut e, guest, &mut config)?;
+    kept::read_keys(root, &mut config)?;
+    e.finish()?;
+    guest.check(&config)?;
+    Ok(config)
 }
 
-struct Shown<'v>(&'v Value);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Value::Integer(n) => write!(f, "{n}"),
-            Value::Text(text) => quoted(text, f),
-            Value::List(items) => {
-                f.write_str("[")?;
-                for (i, (item, _)) in items.iter().enumerate() {
-                    if i > 0 {
-                        f.write_str(", ")?;
-                    }
-                    Shown(item).fmt(f)?;
-                }
-                f.write_str("]")
-            }
-        }
-    }
-}
-
-fn quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_str("\"")?;
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => write!(f, "\\{c}")?,
-            '\n' => f.write_str("\\n")?,
-            '\t' => f.write_str("\\t")?,
-            '\r' => f.write_str("\\r")?,
-            c if c.is_control() && (c as u32) < 0x80 => write!(f, "\\x{:02x}", c as u32)?,
-            c => write!(f, "{c}")?,
-        }
-    }
-    f.write_str("\"")
+/// libvirt's XML for a configuration; keys and options that XML has no word for are preserved
+/// in it, and [`to_config`] gives them back.
+pub fn from_config(config: &Config) -> Result<String> {
+    let mut keys = Keys::new(config);
+    let guest = Guest::of_keys(&mut keys)?;
+    let (mut head, mut body) = (Markup::at(1), Markup::at(1));
+    guest::write_head(&mut keys, &mut head)?;
+    guest::write(&mut keys, &mut body)?;
+    boot::write(&mut keys, guest, &mut body)?;
+    features::write(&mut keys, guest, &mut body)?;
+    guest::write_actions(&mut keys, &mut body)?;
+    devices::write(&mut keys, guest, &mut body)?;
+    kept::write_keys(&keys.rest(), &mut head)?;
+    Ok(format!("<domain type='xen'>\n{head}{body}</domain>\n"))
 }

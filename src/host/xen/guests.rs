@@ -90,12 +90,22 @@ fn mark_path(domid: u32) -> String {
     format!("/local/domain/{domid}/virsnap")
 }
 
-/// The mark of a domid: which start it is, and whose.
-pub(super) async fn mark(domid: u32) -> Option<(Instance, Starter)> {
+/// The mark of a domid: which start it is, and who watches over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) instance: Instance,
+    pub(super) starter: Starter,
+    /// The daemon, by where it keeps its notes.
+    pub(super) owner: String,
+}
+
+/// It, if there is one.
+pub(super) async fn mark(domid: u32) -> Option<Mark> {
     let text = xenstore::read(&mark_path(domid)).await?;
-    let (instance, word) = text.split_once(' ')?;
-    let starter = if word == Starter::We.word() { Starter::We } else { Starter::Others };
-    Some((Instance(Uuid::try_parse(instance).ok()?), starter))
+    let mut words = text.splitn(3, ' ');
+    let instance = Instance(Uuid::try_parse(words.next()?).ok()?);
+    let starter = if words.next()? == Starter::We.word() { Starter::We } else { Starter::Others };
+    Some(Mark { instance, starter, owner: words.next()?.to_owned() })
 }
 
 impl Guests {
@@ -158,15 +168,31 @@ impl Guests {
     /// It is there: mark it.
     pub(super) async fn here(&self, domain: DomainId, instance: Instance, domid: u32, starter: Starter) -> Result<()> {
         self.write_note(domain, instance)?;
-        xenstore::write(&mark_path(domid), &format!("{instance} {}", starter.word())).await?;
+        self.write_mark(domid, instance, starter).await?;
         self.attach(domain, instance, domid, starter, true);
         Ok(())
+    }
+
+    async fn write_mark(&self, domid: u32, instance: Instance, starter: Starter) -> Result<()> {
+        xenstore::write(&mark_path(domid), &format!("{instance} {} {}", starter.word(), self.notes)).await
+    }
+
+    /// It is there, and another daemon has marked it.
+    pub(super) fn anothers(&self, domain: DomainId, instance: Instance, domid: u32) -> Result<()> {
+        self.write_note(domain, instance)?;
+        self.attach(domain, instance, domid, Starter::Others, true);
+        Ok(())
+    }
+
+    /// Whether that is this daemon's mark.
+    pub(super) fn is_own(&self, mark: &Mark) -> bool {
+        mark.owner == self.notes
     }
 
     /// Nobody else watches over it any more.
     pub(super) async fn take_over(&self, instance: Instance) -> Result<()> {
         let Some(guest) = self.get(instance).filter(|g| g.starter == Starter::Others) else { return Ok(()) };
-        xenstore::write(&mark_path(guest.domid), &format!("{instance} {}", Starter::We.word())).await?;
+        self.write_mark(guest.domid, instance, Starter::We).await?;
         self.change(instance, |g| g.starter = Starter::We);
         Ok(())
     }
@@ -203,7 +229,7 @@ impl Guests {
         }
         for listed in list.into_iter().filter(|l| l.uuid == noted) {
             match mark(listed.domid).await {
-                Some((marked, _)) if marked != instance => {}
+                Some(mark) if mark.instance != instance => {}
                 _ => return Ok(Some(listed)),
             }
         }

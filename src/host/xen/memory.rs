@@ -51,14 +51,8 @@ pub(super) async fn save(guests: &Arc<Guests>, instance: Instance, path: &Utf8Pa
 async fn save_paused(domid: u32, path: &Utf8Path) -> Result<()> {
     let mut save = std::pin::pin!(xl::save(domid, path));
     let release = async {
-        let asked = format!("/local/domain/{domid}/control/shutdown");
-        let poll = async {
-            while xenstore::read(&asked).await.as_deref() != Some("suspend") {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        // If it was never asked the save says why.
-        let _ = tokio::time::timeout(ASKED, poll).await;
+        // If it is never asked the save says why.
+        asked(domid).await;
         unpause(domid).await
     };
     tokio::select! {
@@ -104,6 +98,9 @@ pub(super) async fn undo(
     if guest.stopped == Some(Reason::Suspend) {
         repair(guest.domid, scratch).await?;
         guest = must_be_there(guests, instance).await?;
+    } else if xenstore::read(&request(guest.domid)).await.as_deref() == Some("suspend") {
+        // Asked, but not yet answered: it would suspend itself as soon as it runs.
+        xenstore::write(&request(guest.domid), "").await?;
     }
     match (guest.paused, was_running) {
         (true, true) => unpause(guest.domid).await?,
@@ -114,16 +111,36 @@ pub(super) async fn undo(
     Ok(())
 }
 
-/// A guest whose `xl save` was killed is suspended and nobody resumes it: another save does.
+/// Where a guest is asked to suspend itself.
+fn request(domid: u32) -> String {
+    format!("/local/domain/{domid}/control/shutdown")
+}
+
+/// A guest whose `xl save` was killed is suspended and nobody resumes it: another save does. That one asks the guest
+/// again, which cannot answer; the answer is given for it, or it would be waited for for a minute.
 async fn repair(domid: u32, scratch: &Utf8Path) -> Result<()> {
     tracing::warn!(domid, "a save was cut short and left the guest suspended; another save lets it go on");
     std::fs::create_dir_all(scratch).map_err(|e| Error::system(format!("cannot create directory '{scratch}'"), &e))?;
     let file: Utf8PathBuf = scratch.join(format!("repair-{domid}"));
-    let saved = xl::save(domid, &file).await;
+    let answer = async {
+        asked(domid).await;
+        xenstore::write(&request(domid), "").await
+    };
+    let (saved, answered) = tokio::join!(xl::save(domid, &file), answer);
     let _ = std::fs::remove_file(&file);
     // It may well fail, and has resumed the guest all the same.
-    if let Err(error) = saved {
+    if let Some(error) = saved.err().or(answered.err()) {
         tracing::debug!(%error, "the save that lets the guest go on");
     }
     Ok(())
+}
+
+/// Wait until the guest is asked to suspend itself, or nearly for ever.
+async fn asked(domid: u32) {
+    let poll = async {
+        while xenstore::read(&request(domid)).await.as_deref() != Some("suspend") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let _ = tokio::time::timeout(ASKED, poll).await;
 }

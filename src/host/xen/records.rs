@@ -37,8 +37,12 @@ pub(super) async fn update(domain: DomainId, tree: &Tree, changed: &[SnapshotNam
     }
 }
 
-/// Write those that are missing, remove ours of snapshots that are gone.
+/// Write those that are missing, remove ours of snapshots that are gone. A domain without any snapshot is not known well
+/// enough for that: its records may be all that is left of another daemon's.
 pub(super) async fn reconcile(domain: DomainId, tree: &Tree) {
+    if tree.is_empty() {
+        return;
+    }
     let names: BTreeSet<SnapshotName> = tree.iter().map(|s| s.name.clone()).collect();
     let all = names.clone();
     let differing = images::blocking(move || {

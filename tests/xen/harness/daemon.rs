@@ -48,9 +48,9 @@ impl<'r> Daemon<'r> {
         );
         // Its end is kept for `stop`; nothing of it holds this shell's output.
         self.rig.ok(&format!(
-            "mkdir -p {directory} && cd {directory} && rm -f code && \
-             VIRSNAP_LOG={level} setsid sh -c '{command} & echo $! >pid; wait $!; echo $? >code' \
-             </dev/null >>log 2>&1 &"
+            "mkdir -p {directory} && cd {directory} && rm -f code || exit
+            VIRSNAP_LOG={level} setsid sh -c '{command} & echo $! >pid; wait $!; echo $? >code' \
+                </dev/null >>log 2>&1 &"
         ));
         eventually("virsnapd serves", || async {
             if let Some(code) = self.code() {

@@ -15,7 +15,7 @@
  *   q          power off
  *   p          crash the kernel
  *
- * An error of a disk is an answer too: `error: REASON`. Once a second it says `TICK c=COUNT`. It says
+ * An error of a disk is an answer too: `error: REASON`. Twice a second it says `TICK c=COUNT`. It says
  * `READY disks=FOUND` when it has seen as many disks as `disks=N` on the kernel's command line wants,
  * or has waited five seconds for them.
  */
@@ -35,7 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SECTOR = 512, DISKS = 4, TEXT = 0, STAMP = SECTOR, PERIOD_MS = 100 };
+enum { SECTOR = 512, DISKS = 4, TEXT = 0, STAMP = SECTOR, PERIOD_MS = 100, TICK = 5 };
 
 static uint32_t count, torn;
 static int stamping;
@@ -259,7 +259,7 @@ int main(int argc, char **argv)
         count++;
         if (stamping)
             stamp_disks();
-        if (count % (1000 / PERIOD_MS) == 0)
+        if (count % TICK == 0)
             say("TICK c=%u", count);
     }
 }

@@ -50,8 +50,8 @@ boot() {
     setsid qemu-system-x86_64 -accel tcg,thread=multi -cpu qemu64,+svm,+npt,+ssse3,+sse4.1,+sse4.2,+popcnt \
         -smp 2 -m 2048 -nodefaults -no-user-config -display none -no-reboot \
         -serial "file:$run/console" -monitor "pipe:$run/monitor" \
-        -kernel "$out/xen" -append "console=com1 com1=115200,8n1 bootscrub=0 dom0_mem=768M,max:768M" \
-        -initrd "$out/kernel-dom0 console=hvc0 quiet random.trust_cpu=on net.ifnames=0 apparmor=0,$out/initrd-dom0" \
+        -kernel "$out/xen" -append "console=com1 com1=115200,8n1 bootscrub=0 spec-ctrl=no dom0_mem=768M,max:768M" \
+        -initrd "$out/kernel-dom0 console=hvc0 quiet random.trust_cpu=on net.ifnames=0 apparmor=0 mitigations=off,$out/initrd-dom0" \
         -drive "if=virtio,format=qcow2,file=$run/dom0.qcow2,cache=unsafe" -device virtio-rng-pci \
         -netdev "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22,hostfwd=tcp:127.0.0.1:0-:7000" \
         -device virtio-net-pci,netdev=net,romfile= \
@@ -121,6 +121,8 @@ with)
     alive && was_up=yes || was_up=
     export VIRSNAP_XEN_RIG=$out
     rm -f "$out/skip" "$out/failed"
+    # Interrupted, it still goes down.
+    trap : INT TERM
     "$0" up &
     coming=$!
     code=0
@@ -128,7 +130,7 @@ with)
     wait $coming || :
     [ -n "$was_up" ] || "$0" down
     # Said again where it is seen: after the tests.
-    cat "$out/skip" "$out/failed" 2>/dev/null >&2 || :
+    cat "$out/skip" "$out/failed" >&2 2>/dev/null || :
     exit $code
     ;;
 run)
