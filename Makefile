@@ -3,7 +3,7 @@
 #
 #   build    once, dev profile, dependencies included          ~ 4 min
 #   lint     clippy and doc check the same crates again        ~ 3 min
-#   test     setup (apt, second QEMU)                          ~ 1 min
+#   test     setup (apt, second QEMU, Linux guest)             ~ 1 min
 #            unit, golden, property and crash tests            ~ 5 min
 #            end to end on real QEMUs                          ~ 5 min
 #            Xen host: built once (1 min) and booted (15 s) while cargo works

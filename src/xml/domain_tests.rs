@@ -228,3 +228,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_agents_channel_is_known_on_both_hypervisors_by_its_name() {
+    for (target, known) in [
+        ("type='virtio' name='org.qemu.guest_agent.0'", true),
+        ("type='xen' name='org.qemu.guest_agent.0'", true),
+        ("type='virtio' name='com.redhat.spice.0'", false),
+        ("type='guestfwd' name='org.qemu.guest_agent.0'", false),
+    ] {
+        let xml = format!(
+            "<domain type='xen'><name>g</name><memory>1024</memory><os><type>hvm</type></os><devices>\
+             <channel type='unix'><target {target}/></channel></devices></domain>"
+        );
+        assert_eq!(view(&xml).unwrap().has_agent_channel, known, "{target}");
+    }
+}
