@@ -13,6 +13,7 @@
 //! | `guests` | which domid is which start of which domain |
 //! | `start`, `watch`, `memory` | starting and ending; what happens by itself; saving memory |
 //! | `qdisk`, `writers`, `backends` | the QEMU of a domain's disks; never two writers; what each disk can do |
+//! | [`lvm`], [`vhd`] | thin logical volumes; tapdisk's VHD images |
 //! | `steps`, `toolstack` | the steps of a plan; what `xl` is told of them |
 //! | [`record`], [`foreign`] | copies of the snapshots' records for others; others' records, judged |
 //!
@@ -23,6 +24,7 @@ mod backends;
 pub mod config;
 pub mod foreign;
 mod guests;
+pub mod lvm;
 mod memory;
 mod qdisk;
 pub mod record;
@@ -31,6 +33,7 @@ mod save_file;
 mod start;
 mod steps;
 mod toolstack;
+pub mod vhd;
 mod watch;
 mod writers;
 mod xenstore;

@@ -26,9 +26,8 @@ const CLOCK: Duration = Duration::from_secs(2);
 /// How often a change of the run state must be seen: the list may be older than what we did.
 const SEEN: u8 = 2;
 
-/// How often a domain is looked at before one without a configuration text is believed to be complete: `xl create` writes
-/// the text down late, and other programs do not.
-const BUILT: u8 = 4;
+/// How often a domain that has not run yet is looked at before it is believed to be meant so, and not under construction.
+const BUILT: u8 = 3;
 
 /// How often each domain that is not known was looked at.
 type Strangers = HashMap<u32, u8>;
@@ -211,13 +210,13 @@ async fn maybe_found(hands: &Hands, listed: &Listed, strangers: &mut Strangers) 
     if known(&hands.guests) || listed.dying || listed.stopped.is_some() {
         return Ok(());
     }
-    let original = config_text(listed).await;
     let looks = strangers.entry(listed.domid).or_default();
     *looks += 1;
-    if original.is_none() && *looks < BUILT {
+    if listed.paused && listed.never_ran && *looks < BUILT {
         return Ok(());
     }
     let details = xl::details(listed.domid).await?;
+    let original = config_text(listed).await;
     let Some(running) = config::from_running(&details, original.as_deref())? else { return Ok(()) };
     if known(&hands.guests) {
         return Ok(());
@@ -251,7 +250,8 @@ async fn maybe_found(hands: &Hands, listed: &Listed, strangers: &mut Strangers) 
     Ok(())
 }
 
-/// The text of the configuration that a domain was started with, which libxl keeps as the domain's user data.
+/// The text of the configuration that a domain was started with, where its `xl` keeps it as the domain's user data (that of
+/// Xen 4.17 does not).
 async fn config_text(listed: &Listed) -> Option<String> {
     let path = format!("/var/lib/xen/userdata-d.{}.{}.xl", listed.domid, listed.uuid);
     let text = tokio::fs::read(&path).await.ok()?;
