@@ -267,7 +267,9 @@ impl Host for XenHost {
     }
 
     async fn overlays_beside(&self, paths: &[Utf8PathBuf]) -> Result<Facts> {
-        images::overlays_beside(paths).await
+        let mut facts = images::overlays_beside(paths).await?;
+        facts.files.extend(vhd::overlays_beside(paths).await?.files);
+        Ok(facts)
     }
 
     async fn prepare(&self, op: OpId, step: &Prepare, report: &dyn Report) -> Result<Option<Note>> {

@@ -257,7 +257,9 @@ fn fate(request: &DeleteRequest<'_>, gone: &Snapshot, base: &Image, mut dependen
         Some(Image { path, format })
     });
     let base_tagged = header.is_none_or(|h| !h.tags.is_empty());
-    if dependents.is_empty() || onto.is_none() || base_tagged || !graph.is_ours(&base.path) {
+    // No tool lets a VHD image take its parent's content: such a base stays a link of the chain.
+    let only_down = dependents.iter().any(|d| d.format == "vhd");
+    if dependents.is_empty() || only_down || onto.is_none() || base_tagged || !graph.is_ours(&base.path) {
         return Fate::Stay;
     }
     Fate::Up { images: dependents, onto }

@@ -221,7 +221,6 @@ fn settings_that_cannot_be_used_are_refused_in_one_line() {
     for (args, text) in [
         (vec!["--config", file], format!("virsnapd: {file}:2:1: unknown field `state_dir`")),
         (vec!["--config", "/nowhere"], "virsnapd: cannot read '/nowhere': No such file".to_owned()),
-        (vec!["--driver", "xen"], "virsnapd: driver 'xen' is not available in this build".to_owned()),
         (
             vec!["--driver", "test", "--bus", "unix:path=/nowhere"],
             "virsnapd: cannot connect to unix:path=/nowhere: ".to_owned(),

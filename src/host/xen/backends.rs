@@ -11,6 +11,8 @@
 //! Of a domain that runs xenstore says which backend it is; of one that is off, what `xl` would choose.
 //! Must not know: plans.
 
+use super::lvm::{self, Device, Volume};
+use super::vhd::{self, Parent, Tools};
 use super::xenstore;
 use crate::error::Result;
 use crate::model::ids::{DiskTarget, Image};
@@ -67,30 +69,55 @@ fn is_block(path: &Utf8Path) -> bool {
     path.metadata().is_ok_and(|m| m.file_type().is_block_device())
 }
 
-async fn is_thin(_path: &Utf8Path) -> Result<bool> {
-    Ok(false)
+async fn is_thin(path: &Utf8Path) -> Result<bool> {
+    Ok(is_block(path) && matches!(lvm::classify(path).await?, Some(Device::Thin(_))))
 }
-pub(super) async fn volumes(images: &[Image]) -> Result<(Vec<Image>, Vec<Image>)> {
-    Ok((vec![], images.to_vec()))
+
+/// The thin volume that an image is; `None` for a file.
+pub(super) async fn volume(image: &Image) -> Result<Option<Volume>> {
+    if !image.path.starts_with("/dev") {
+        return Ok(None);
+    }
+    match lvm::classify(&image.path).await? {
+        Some(Device::Thin(volume)) => Ok(Some(volume)),
+        _ => Ok(None),
+    }
 }
-pub(super) async fn volume(_image: &Image) -> Result<Option<Image>> {
-    Ok(None)
+
+/// The images that are thin volumes, and the others.
+pub(super) async fn volumes(images: &[Image]) -> Result<(Vec<Volume>, Vec<Image>)> {
+    let (mut volumes, mut files) = (Vec::new(), Vec::new());
+    for image in images {
+        match volume(image).await? {
+            Some(volume) => volumes.push(volume),
+            None => files.push(image.clone()),
+        }
+    }
+    Ok((volumes, files))
 }
-pub(super) async fn tag_volume(_v: &Image, _t: &str) -> Result<()> {
-    Ok(())
+
+/// What is known of volumes and of VHD images beyond what their first bytes say to QEMU.
+pub(super) async fn add_facts(facts: &mut Facts) -> Result<()> {
+    lvm::add_facts(facts).await?;
+    vhd::add_facts(facts).await
 }
-pub(super) async fn untag_volume(_v: &Image, _t: &str) -> Result<()> {
-    Ok(())
+
+/// What a VHD overlay calls its parent.
+fn parent(backing: &Image) -> Parent {
+    if backing.format == "raw" { Parent::Raw } else { Parent::Vhd }
 }
-pub(super) async fn apply_volume_tag(_v: &Image, _t: &str) -> Result<()> {
-    Ok(())
+
+/// Make a reserved file an empty VHD overlay.
+pub(super) async fn format_vhd(image: &Image, backing: &Image) -> Result<()> {
+    Tools::default().create_overlay(&image.path, &backing.path, parent(backing)).await
 }
-pub(super) async fn format_vhd(_v: &Image, _t: &Image) -> Result<()> {
-    Ok(())
+
+/// Bring a VHD overlay's content down.
+pub(super) async fn merge_vhd(top: &Image, base: &Image) -> Result<()> {
+    Tools::default().coalesce(&top.path, &base.path).await
 }
-pub(super) async fn merge_vhd(_v: &Image) -> Result<()> {
-    Ok(())
-}
-pub(super) async fn add_facts(_f: &mut Facts) -> Result<()> {
-    Ok(())
+
+/// Name another parent of a VHD overlay.
+pub(super) async fn repoint_vhd(image: &Image, backing: &Image) -> Result<()> {
+    Tools::default().set_parent(&image.path, &backing.path, parent(backing)).await
 }

@@ -5,7 +5,7 @@
 
 use super::guests::Phase;
 use super::writers::{self, Except};
-use super::{XenHost, backends, memory, qdisk};
+use super::{XenHost, backends, lvm, memory, qdisk};
 use crate::error::{Error, Result};
 use crate::host::qemu::process::RunningQemu;
 use crate::host::qemu::steps::{self, Guests as _};
@@ -53,7 +53,7 @@ impl XenHost {
             Prepare::TagDisks { instance, images, tag } => {
                 let (volumes, files) = backends::volumes(images).await?;
                 for volume in &volumes {
-                    backends::tag_volume(volume, tag).await?;
+                    lvm::create_tag(volume, tag).await?;
                 }
                 if files.is_empty() {
                     return Ok(None);
@@ -64,7 +64,7 @@ impl XenHost {
             Prepare::CreateTag { image, tag } => {
                 self.prove(None, &[image]).await?;
                 if let Some(volume) = backends::volume(image).await? {
-                    backends::tag_volume(&volume, tag).await?;
+                    lvm::create_tag(&volume, tag).await?;
                     return Ok(None);
                 }
             }
@@ -96,7 +96,8 @@ impl XenHost {
                 return steps::undo(self, op, &rest, note).await;
             }
             Prepare::CreateTag { image, tag } => {
-                if self.untag_volumes(None, std::slice::from_ref(image), tag).await?.is_empty() {
+                let files = self.untag_volumes(None, std::slice::from_ref(image), tag).await?;
+                if files.is_empty() {
                     return Ok(());
                 }
             }
@@ -121,7 +122,7 @@ impl XenHost {
             Settle::ApplyTag { image, tag } => {
                 self.prove(None, &[image]).await?;
                 if let Some(volume) = backends::volume(image).await? {
-                    return backends::apply_volume_tag(&volume, tag).await;
+                    return lvm::apply_tag(&volume, tag).await;
                 }
             }
             Settle::RemoveTag { instance, images, tag } => {
@@ -132,7 +133,7 @@ impl XenHost {
             Settle::MergeDown { instance, top, base, .. } => {
                 self.prove_if_gone(*instance, &[top, base]).await?;
                 if top.format == "vhd" {
-                    return backends::merge_vhd(top).await;
+                    return backends::merge_vhd(top, base).await;
                 }
             }
             Settle::MergeActive { instance, top, base, .. } => {
@@ -145,7 +146,12 @@ impl XenHost {
                 return Ok(());
             }
             Settle::PullUp { instance, image, .. } => self.prove_if_gone(*instance, &[image]).await?,
-            Settle::Repoint { image, .. } => self.prove(None, &[image]).await?,
+            Settle::Repoint { image, backing } => {
+                self.prove(None, &[image]).await?;
+                if image.format == "vhd" {
+                    return backends::repoint_vhd(image, backing).await;
+                }
+            }
             Settle::Publish(_) | Settle::Start(_) | Settle::Stop { .. } | Settle::Unlink { .. } => {}
         }
         steps::settle(self, op, step, report).await
@@ -173,7 +179,7 @@ impl XenHost {
         self.prove(instance, &all).await?;
         let (volumes, files) = backends::volumes(images).await?;
         for volume in &volumes {
-            backends::untag_volume(volume, tag).await?;
+            lvm::remove_tag(volume, tag).await?;
         }
         Ok(files)
     }
