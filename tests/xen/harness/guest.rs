@@ -214,6 +214,22 @@ impl<'r> Guest<'r> {
         self.say("c").count
     }
 
+    /// The memory that it has now is older than what it has said since `console` was that long: its first count after that
+    /// is not beyond `taken`, but for the moments until it speaks.
+    #[track_caller]
+    pub fn assert_went_back(&self, console: usize, taken: u32) {
+        let counts = |text: &str| -> Vec<u32> {
+            let words = text.lines().filter_map(|l| l.split_once("c=")?.1.split(' ').next()?.parse().ok());
+            words.collect()
+        };
+        self.count();
+        let all = self.console();
+        let (before, after) = all.split_at(console);
+        let (last, first) = (counts(before).pop().unwrap(), counts(after)[0]);
+        assert!(last > taken + 15, "the test waits too short: {last} {taken}");
+        assert!(first <= taken + 15, "its memory did not go back: {first}, taken at {taken}\n{all}");
+    }
+
     /// Wait until it has counted further than this.
     #[track_caller]
     pub fn counts_beyond(&self, count: u32) {
