@@ -7,6 +7,7 @@ use super::guests::Phase;
 use super::writers::{self, Except};
 use super::{XenHost, backends, lvm, memory, qdisk};
 use crate::error::{Error, Result};
+use crate::host::images::img;
 use crate::host::qemu::process::RunningQemu;
 use crate::host::qemu::steps::{self, Guests as _};
 use crate::host::{Host as _, HostEvent, Note, Report};
@@ -173,15 +174,20 @@ impl XenHost {
         Ok(())
     }
 
-    /// Remove the tag from those images that are volumes; the others are returned.
+    /// Remove the tag from those images that are volumes; the others that have it are returned, and nobody else has them.
     async fn untag_volumes(&self, instance: Option<Instance>, images: &[Image], tag: &str) -> Result<Vec<Image>> {
-        let all: Vec<&Image> = images.iter().collect();
-        self.prove(instance, &all).await?;
         let (volumes, files) = backends::volumes(images).await?;
         for volume in &volumes {
             lvm::remove_tag(volume, tag).await?;
         }
-        Ok(files)
+        let mut tagged = Vec::new();
+        for image in files {
+            if image.path.exists() && img::find_tag(&image, tag).await?.is_some() {
+                tagged.push(image);
+            }
+        }
+        self.prove(instance, &tagged.iter().collect::<Vec<_>>()).await?;
+        Ok(tagged)
     }
 
     /// What the guest's own qdisk does, it does to images that it has open. Without it `qemu-img` does it.
