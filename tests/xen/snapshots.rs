@@ -212,3 +212,38 @@ async fn two_guests_are_snapshotted_and_reverted_at_once() {
         guest.assert_whole();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_on_thin_volumes_goes_back_with_both_of_them() {
+    let Some(rig) = Rig::find() else { return };
+    let daemon = Daemon::start(&rig).await;
+    let guest = Guest::prepare(&rig, "lv", &[Disk::Thin, Disk::Thin]);
+    let domain = started(&daemon, &guest).await;
+    guest.write(0, "then 0");
+    guest.write(1, "then 1");
+    guest.stamp();
+    domain.snapshot_create(&named("s", ""), 0).await.unwrap();
+    let taken = guest.count();
+    assert_eq!(state(&domain).await, RUNNING);
+    guest.write(0, "later");
+    guest.counts_beyond(taken + 30);
+    let source = format!("<source file='{}/x'/>", guest.directory());
+    let external = named("x", &format!("<disks><disk name='xvda' snapshot='external'>{source}</disk></disks>"));
+    domain
+        .snapshot_create(&external, flag::DISK_ONLY)
+        .await
+        .refused("has backend 'phy', which cannot take an external");
+
+    for _ in 0..2 {
+        let said = guest.console().len();
+        revert(&domain, "s", 0).await;
+        guest.assert_went_back(said, taken);
+        assert_eq!((guest.read(0).as_str(), guest.read(1).as_str()), ("then 0", "then 1"));
+        guest.assert_whole();
+        guest.counts_beyond(taken + 30);
+    }
+    delete(&domain, "s").await;
+    let left = rig.ok(&format!("lvs --noheadings -o lv_name virsnap | grep {}", guest.name));
+    assert_eq!(left.split_whitespace().count(), 2, "only the volumes themselves are left: {left}");
+    guest.assert_whole();
+}

@@ -100,9 +100,12 @@ fn table(found: &[Listed<'_>], with_domain: bool, out: &mut Output) {
     let from = usize::from(!with_domain);
     let mut table = Table::new(&["Domain", "Name", "Creation Time", "State", "Type"][from..]);
     for listed in found {
-        for (snapshot, _, facts) in &listed.snapshots {
+        for (snapshot, xml, facts) in &listed.snapshots {
+            // Of the disks: the memory is a file in either.
+            let overlay = long::record(xml).is_some_and(|(record, _)| record.disks.iter().any(|d| d.file.is_some()));
+            let kind = if overlay { "external" } else { "internal" };
             let created = facts.created.and_then(|c| time(&chrono::Local, c)).unwrap_or_default();
-            table.row(&[&listed.domain, &snapshot.name, &created, &facts.state, facts.location][from..]);
+            table.row(&[&listed.domain, &snapshot.name, &created, &facts.state, kind][from..]);
         }
     }
     if out.is_quiet() {

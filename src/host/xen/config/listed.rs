@@ -19,6 +19,8 @@ enum How {
     Texts,
     Flag,
     Number,
+    /// A number that is told in every domain and means something only if it is another than this.
+    NumberBut(u64),
     /// KiB; xl has MiB.
     Memory,
     /// An enumeration with underscores; absent: its first value.
@@ -28,13 +30,15 @@ enum How {
 }
 
 /// Each key and where its value may be; versions of libxl differ.
-const TABLE: [(&str, &[&str], How); 35] = [
+const TABLE: [(&str, &[&str], How); 37] = [
     ("name", &["/c_info/name"], How::Text),
     ("uuid", &["/c_info/uuid"], How::Text),
     ("type", &["/c_info/type"], How::Text),
     ("memory", &["/b_info/target_memkb"], How::Memory),
     ("maxmem", &["/b_info/max_memkb"], How::Memory),
     ("maxvcpus", &["/b_info/max_vcpus"], How::Number),
+    ("cpu_weight", &["/b_info/sched_params/weight"], How::NumberBut(256)),
+    ("cap", &["/b_info/sched_params/cap"], How::NumberBut(0)),
     ("bootloader", &["/b_info/bootloader", "/b_info/type.pv/bootloader"], How::Text),
     ("bootloader_args", &["/b_info/bootloader_args", "/b_info/type.pv/bootloader_args"], How::Texts),
     ("kernel", &["/b_info/kernel", "/b_info/type.pv/kernel"], How::Text),
@@ -140,7 +144,8 @@ fn tell(key: &str, found: Option<&Json>, how: How, keys: &mut Config) -> Read<()
                 keys.set(key, u64::from(on));
             }
         }
-        (How::Number, Some(json)) => keys.set(key, json.to_string()),
+        (How::NumberBut(default), Some(json)) if json.as_u64() == Some(default) => {}
+        (How::Number | How::NumberBut(_), Some(json)) => keys.set(key, json.to_string()),
         (How::Memory, Some(json)) => {
             let kib = json.as_u64().ok_or_else(|| format!("{key} is {json}"))?;
             keys.set(key, kib.div_ceil(1024));
