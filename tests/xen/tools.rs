@@ -40,10 +40,8 @@ async fn the_snapshot_commands_proposed_for_xl() {
     assert_ne!(rig.run(&format!("ls {directory}/snapshotdata-two.libxl-json")).code, 0, "the record goes with it");
 
     // Somebody else's record that names what is not this domain's.
-    rig.write(
-        &format!("{directory}/snapshotdata-evil.libxl-json"),
-        "{\"name\": \"evil\", \"save\": \"/etc/passwd\", \"disks\": []}",
-    );
+    let evil = r#"{"name": "evil", "save": "/etc/passwd", "state": {"running": true}, "disks": [{"device": "xvda", "name": "evil"}]}"#;
+    rig.write(&format!("{directory}/snapshotdata-evil.libxl-json"), evil);
     let listed = xl(&format!("snapshot-list {}", guest.name));
     assert!(listed.contains("evil") && listed.contains("/etc/passwd"), "{listed}");
     assert!(!domain.names().await.contains(&"evil".to_owned()));
