@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | qdisk | qcow2 | a tag, or a qcow2 overlay |
 //! | qdisk | raw, and what else QEMU reads | a qcow2 overlay |
-//! | phy | a thin volume | a thin snapshot ([`lvm`](super::lvm)) |
+//! | phy | a thin volume | a thin snapshot ([`lvm`]) |
 //! | phy | any other device | not at all |
 //! | tap | VHD, of a domain that is off | a VHD overlay |
 //!
