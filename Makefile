@@ -42,7 +42,7 @@ lint:
 # Figures, as ratios within one run.
 bench:
 	@sh dist/install-deps.sh
-	$(CARGO) bench --locked --bench ratios
+	@bash tests/xen/rig/rig.sh with $(CARGO) bench --locked --bench ratios --bench xen
 
 # Assemble the test guest; the result is kept in the tree for machines without binutils.
 guest: tests/guest/counter.bin
