@@ -114,7 +114,7 @@ async fn serve(connection: Connection, foreign: bool) {
 async fn records_that_are_not_ours_come_last_with_their_reason() {
     let table = " Domain   Name   Creation Time               State     Type\n\
          -----------------------------------------------------------------\n \
-         ox       s      1970-01-01 00:00:00 +0000   running   external\n";
+         ox       s      1970-01-01 00:00:00 +0000   running   internal\n";
     let strangers = "\n Domain   Foreign record   File                   Reason\n\
          -----------------------------------------------------------------------\n \
          ox       x                /d/snapshotdata-x.xl   '/etc/x' is outside\n";
