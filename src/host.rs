@@ -1,6 +1,23 @@
 //! The outside world: hypervisors, images, files. Everything above is deterministic because
 //! every effect goes through [`Host`]; `sim` implements it in memory, `qemu` for real.
 //!
+//! # What the hypervisors do with a snapshot
+//!
+//! As in the table of libvirt's API proposal of 2010. virsnap drives the first two columns; the other two are comparison,
+//! from their vendors' documentation.
+//!
+//! | | QEMU ([`qemu`]) | Xen ([`xen`]) | VirtualBox | ESX |
+//! |---|---|---|---|---|
+//! | taken while the guest | is off, paused or runs | is off, paused or runs | is off, saved or runs | is off, suspended or runs |
+//! | with memory | yes: in the image, or in a file; the guest stands still for milliseconds (userfaultfd), else for all of the save | yes: in a file; it stands still for all of the save, and must have run once, because it takes part | yes, in a file; `--live` keeps it running | yes, in a file (`memory`) |
+//! | without memory, running | overlays, at one instant | overlays, at one instant of all disks; thin volumes while it is paused | no | overlays |
+//! | quiesce | by the guest agent | by the guest agent, over a Xen channel | no | by VMware Tools (`quiesce`) |
+//! | listed | the store | the store, and a record per snapshot for other tools | its settings file | its `.vmsd` file |
+//! | after a revert to memory | runs, or is paused as then; RUNNING and PAUSED choose | the same | is saved, until it is started | runs |
+//! | after a revert to disks | off; RUNNING and PAUSED choose | the same | off | off |
+//! | who merges, running | QEMU: block commit and stream | the domain's qdisk, the same jobs | its own process | its kernel |
+//! | who merges, off | `qemu-img` | `qemu-img`, once nobody has the image; LVM; `vhd-util` | its service | its kernel |
+//!
 //! Must not know: the store, the engine, D-Bus.
 
 mod agent;

@@ -1,4 +1,4 @@
-//! virsnap gives virtual machines on plain QEMU (and, later, on Xen) libvirt's snapshots without
+//! virsnap gives virtual machines on plain QEMU and on Xen libvirt's snapshots without
 //! libvirt: the same XML, flags, error texts and events, over the D-Bus API of libvirt-dbus.
 //!
 //! # The promises, in this order
@@ -27,7 +27,7 @@
 //! | [`text`] | xl's configuration syntax, for the client and for the host of Xen |
 //! | [`plan`] | pure functions from (model, facts, request) to a [`Plan`](plan::steps::Plan) or a [`Refusal`](plan::refusal::Refusal) |
 //! | [`store`] | SQLite: domains, snapshots, the journal; one transaction per change |
-//! | [`host`] | the [`Host`](host::Host) trait and its implementations: [`host::qemu`] for real, [`host::sim`] in memory |
+//! | [`host`] | the [`Host`](host::Host) trait and its implementations: [`host::qemu`] and [`host::xen`] for real, [`host::sim`] in memory |
 //! | [`engine`] | [`Service`](engine::service::Service): one async function per API call; slots, journal, recovery |
 //! | [`dbus`] | the router: a path is resolved on every call, the introspection documents are the method table |
 //! | [`cli`] | `virsnap`, which speaks D-Bus only |
