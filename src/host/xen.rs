@@ -101,12 +101,16 @@ impl XenHost {
     async fn set_paused(&self, instance: Instance, paused: bool) -> Result<()> {
         let domid = self.guests.domid(instance)?;
         let _busy = self.guests.busy(instance);
-        if paused {
-            xl::pause(domid).await?
-        } else {
-            memory::unpause(domid).await?
-        }
-        self.guests.change(instance, |g| g.paused = paused);
+        let known = self.guests.get(instance);
+        let ours = match (paused, known.is_some_and(|g| if paused { !g.paused } else { g.our_pause })) {
+            (true, ran) => xl::pause(domid).await.map(|()| ran)?,
+            (false, true) => xl::unpause(domid).await.map(|()| false)?,
+            (false, false) => memory::unpause(domid).await.map(|()| false)?,
+        };
+        self.guests.change(instance, |g| {
+            g.paused = paused;
+            g.our_pause = ours;
+        });
         Ok(())
     }
 }

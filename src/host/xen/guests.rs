@@ -55,6 +55,8 @@ pub(super) struct Guest {
     pub(super) phase: Phase,
     /// As it was last told.
     pub(super) paused: bool,
+    /// Whether that is one pause, of ours: pauses are counted.
+    pub(super) our_pause: bool,
     /// How often in a row it was seen to be different from that.
     pub(super) differs: u8,
     /// How many operations of ours that pause and unpause it are on their way.
@@ -157,6 +159,7 @@ impl Guests {
             starter: Starter::We,
             phase: Phase::Expected,
             paused: true,
+            our_pause: false,
             differs: 0,
             busy: 0,
             stop_told: false,
@@ -199,7 +202,17 @@ impl Guests {
 
     /// It is there and marked.
     pub(super) fn attach(&self, domain: DomainId, instance: Instance, domid: u32, starter: Starter, paused: bool) {
-        let guest = Guest { domain, domid, starter, phase: Phase::Here, paused, differs: 0, busy: 0, stop_told: false };
+        let guest = Guest {
+            domain,
+            domid,
+            starter,
+            phase: Phase::Here,
+            paused,
+            our_pause: false,
+            differs: 0,
+            busy: 0,
+            stop_told: false,
+        };
         self.lock().insert(instance, guest);
     }
 

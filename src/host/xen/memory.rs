@@ -25,26 +25,37 @@ const ASKED: Duration = Duration::from_secs(10);
 /// How many pauses of others are undone.
 const PAUSES: usize = 16;
 
-/// Save the memory; the guest is paused afterwards.
+/// Save the memory; the guest is paused afterwards. One that runs stands still from here on, so nothing is asked that need
+/// not be.
 pub(super) async fn save(guests: &Arc<Guests>, instance: Instance, path: &Utf8Path) -> Result<()> {
     let _busy = guests.busy(instance);
-    let guest = must_be_there(guests, instance).await?;
-    if guest.never_ran {
-        return Err(Error::invalid(
-            "the guest has not run since it was started or restored: it cannot take part in saving its memory",
-        ));
+    let domid = guests.domid(instance)?;
+    let paused = guests.get(instance).is_some_and(|g| g.paused);
+    let saved = if paused { save_paused(domid, path).await } else { xl::save(domid, path).await };
+    if let Err(error) = saved {
+        return Err(why(guests, instance, error).await);
     }
-    let saved = if guest.paused { save_paused(guest.domid, path).await } else { xl::save(guest.domid, path).await };
-    if saved.is_ok() {
-        guests.change(instance, |g| g.paused = true);
-    }
-    saved?;
+    guests.change(instance, |g| {
+        g.paused = true;
+        g.our_pause = true;
+    });
     // Whoever's xl watched over it has taken the suspend for its end, and has left.
     guests.take_over(instance).await?;
     if is_complete(path).await? {
         Ok(())
     } else {
         Err(Error::failed(format!("the save file '{path}' is not complete")))
+    }
+}
+
+/// What xl cannot say better.
+async fn why(guests: &Guests, instance: Instance, error: Error) -> Error {
+    match guests.locate(instance).await {
+        Ok(Some(listed)) if listed.never_ran => Error::invalid(
+            "the guest has not run since it was started or restored: it cannot take part in saving its memory",
+        ),
+        Ok(None) => Error::invalid("domain is not running"),
+        _ => error,
     }
 }
 
@@ -107,7 +118,10 @@ pub(super) async fn undo(
         (false, false) => xl::pause(guest.domid).await?,
         _ => {}
     }
-    guests.change(instance, |g| g.paused = !was_running);
+    guests.change(instance, |g| {
+        g.paused = !was_running;
+        g.our_pause = false;
+    });
     Ok(())
 }
 

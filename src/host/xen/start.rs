@@ -7,7 +7,7 @@
 //!
 //! Must not know: plans.
 
-use super::guests::{Phase, Starter};
+use super::guests::{Phase, Starter, mark};
 use super::writers::{self, Except};
 use super::{XenHost, config, qdisk, xenstore, xl};
 use crate::error::{Error, Result};
@@ -98,22 +98,27 @@ impl XenHost {
 
     /// End it and forget it; fine if there is none.
     pub(super) async fn end(&self, instance: Instance) -> Result<()> {
-        let found = self.guests.locate(instance).await?;
+        let here = self.guests.get(instance).filter(|g| g.phase == Phase::Here).map(|g| g.domid);
+        let marked = match here {
+            Some(domid) => mark(domid).await.filter(|m| m.instance == instance).and(here),
+            None => None,
+        };
+        let domid = match marked {
+            Some(domid) => Some(domid),
+            None => self.guests.locate(instance).await?.map(|l| l.domid),
+        };
         self.guests.change(instance, |g| g.phase = Phase::Ending);
-        if let Some(listed) = found {
-            if !listed.dying {
-                let done = xl::destroy(listed.domid).await;
-                // It may have gone by itself.
-                if done.is_err() && self.guests.locate(instance).await?.is_some_and(|l| !l.dying) {
-                    self.guests.change(instance, |g| g.phase = Phase::Here);
-                    done?;
-                }
-            }
-            // Its name and its images stay taken until it is really gone.
+        if let Some(domid) = domid {
+            let done = xl::destroy(domid).await;
+            // Its name and its images stay taken until it is really gone; it may also have gone by itself.
             let begun = Instant::now();
-            while xl::list().await?.iter().any(|l| l.domid == listed.domid && l.uuid == listed.uuid) {
+            while let Some(listed) = self.guests.locate(instance).await?.filter(|l| l.domid == domid) {
+                if !listed.dying && done.is_err() {
+                    self.guests.change(instance, |g| g.phase = Phase::Here);
+                    return done;
+                }
                 if begun.elapsed() > GONE {
-                    return Err(Error::failed(format!("domain {} does not go away", listed.domid)));
+                    return Err(Error::failed(format!("domain {domid} does not go away")));
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

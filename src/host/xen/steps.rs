@@ -48,6 +48,8 @@ impl XenHost {
                 return Ok(None);
             }
             Prepare::SaveMemory { instance, path, .. } => {
+                // Connected to now, and not while the guest stands still.
+                let _qdisk = self.running(*instance).await;
                 memory::save(&self.guests, *instance, path).await?;
                 return Ok(None);
             }
@@ -161,17 +163,13 @@ impl XenHost {
     /// Nothing if it runs or is gone.
     async fn let_run(&self, instance: Instance) -> Result<()> {
         let known = self.guests.get(instance).filter(|g| g.phase == Phase::Here && g.paused);
-        let domid = match known {
-            Some(guest) => guest.domid,
-            None => match self.guests.locate(instance).await? {
-                Some(listed) if listed.paused && !listed.dying => listed.domid,
+        if known.is_none() {
+            match self.guests.locate(instance).await? {
+                Some(listed) if listed.paused && !listed.dying => {}
                 _ => return Ok(()),
-            },
-        };
-        let _busy = self.guests.busy(instance);
-        memory::unpause(domid).await?;
-        self.guests.change(instance, |g| g.paused = false);
-        Ok(())
+            }
+        }
+        self.resume(instance).await
     }
 
     /// Remove the tag from those images that are volumes; the others that have it are returned, and nobody else has them.

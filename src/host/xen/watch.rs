@@ -145,6 +145,7 @@ async fn seen(hands: &Hands, instance: Instance, guest: &Guest, listed: &Listed)
             told = g.differs >= SEEN;
             if told {
                 g.paused = listed.paused;
+                g.our_pause = false;
                 g.differs = 0;
             }
         }
