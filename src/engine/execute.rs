@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::host::{CommitError, Note, Probe};
 use crate::model::domain::{DomainState, RunState, reason};
 use crate::model::event::{EventKind, Lifecycle};
-use crate::model::ids::Instance;
+use crate::model::ids::{Instance, SnapshotName};
 use crate::plan::steps::{Change, Commit, LiveChange, MemorySource, OpKind, Plan, Prepare, ResumeWhy, Settle, Start};
 use crate::store::{LiveRow, OpRow, Phase};
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub(super) struct Run<'a> {
     destroys: u64,
     /// What went wrong without keeping the operation from ending.
     reported: Option<Error>,
+    /// Snapshots whose records the host has not been told of: the guest comes first.
+    unrecorded: Vec<SnapshotName>,
     /// The first step that did not let the guest run: the operation stays open from there.
     blocked: Option<usize>,
 }
@@ -69,6 +71,7 @@ impl<'a> Run<'a> {
             paused_at: None,
             destroys: domain.destroys(),
             reported: None,
+            unrecorded: Vec::new(),
             blocked: None,
         }
     }
@@ -111,7 +114,7 @@ impl<'a> Run<'a> {
                         return self.give_up(usize::MAX, error).await;
                     }
                 }
-                self.published(&change).await?;
+                self.published(&change)?;
                 self.settle(0).await
             }
             Commit::Switch { instance, disks } => {
@@ -279,6 +282,16 @@ impl<'a> Run<'a> {
 
     /// Settle, from step `from` on.
     async fn settle(&mut self, from: usize) -> Result<()> {
+        let done = self.settle_steps(from).await;
+        self.record().await;
+        done
+    }
+
+    async fn record(&mut self) {
+        self.inner.record(self.domain, &std::mem::take(&mut self.unrecorded)).await;
+    }
+
+    async fn settle_steps(&mut self, from: usize) -> Result<()> {
         let mut paused: Option<Instance> = None;
         self.blocked = None;
         for i in from..self.plan.settle.len() {
@@ -317,6 +330,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        self.record().await;
         if self.blocked.is_none() {
             self.inner.store.close(self.plan.op)?;
         }
@@ -332,7 +346,7 @@ impl<'a> Run<'a> {
         match step {
             Settle::Publish(change) => {
                 self.inner.store.publish_step(op, self.plan.domain, change, self.done(i))?;
-                self.published(change).await
+                self.published(change)
             }
             Settle::Start(_) | Settle::Resume { .. } if self.plan.kind == OpKind::Revert && gave_up_start => {
                 self.gone(reason::SHUTOFF_DESTROYED)
@@ -372,7 +386,7 @@ impl<'a> Run<'a> {
     }
 
     /// The store has applied `change`.
-    async fn published(&self, change: &Change) -> Result<()> {
+    fn published(&mut self, change: &Change) -> Result<()> {
         let live = match &change.live {
             LiveChange::Set { .. } => {
                 let row = self.inner.store.domains()?.into_iter().find(|r| r.id == self.plan.domain);
@@ -385,7 +399,8 @@ impl<'a> Run<'a> {
         if let LiveChange::Edit { .. } = &change.live {
             self.disk_changes(before.live_xml().unwrap_or_default());
         }
-        self.inner.applied(self.domain, change).await;
+        self.inner.tell(self.plan.domain, change);
+        self.unrecorded.extend(change.names());
         Ok(())
     }
 

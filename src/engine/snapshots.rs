@@ -251,19 +251,22 @@ impl Inner {
     async fn apply(&self, domain: &Arc<Domain>, change: &Change) -> Result<()> {
         self.store.apply(domain.id, change)?;
         domain.apply(change, None);
-        self.applied(domain, change).await;
+        self.tell(domain.id, change);
+        self.record(domain, &change.names()).await;
         Ok(())
     }
 
-    /// Tell clients and the host, which may keep copies of the snapshots' records, what the change did.
-    pub(super) async fn applied(&self, domain: &Arc<Domain>, change: &Change) {
+    /// Tell clients that the change has defined the domain.
+    pub(super) fn tell(&self, id: DomainId, change: &Change) {
         if change.defines {
-            self.emit(domain.id, EventKind::Lifecycle(Lifecycle::DefinedAdded));
+            self.emit(id, EventKind::Lifecycle(Lifecycle::DefinedAdded));
         }
-        let names: Vec<SnapshotName> =
-            change.put.iter().map(|p| p.snapshot.name.clone()).chain(change.remove.iter().cloned()).collect();
+    }
+
+    /// Tell the host, which may keep copies of the snapshots' records, which of them changed.
+    pub(super) async fn record(&self, domain: &Arc<Domain>, names: &[SnapshotName]) {
         if !names.is_empty() {
-            self.host.record(domain.id, &domain.state().tree, &names).await;
+            self.host.record(domain.id, &domain.state().tree, names).await;
         }
     }
 

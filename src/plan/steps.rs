@@ -384,6 +384,12 @@ pub struct Change {
 }
 
 impl Change {
+    /// The snapshots that it adds, changes or removes.
+    #[must_use]
+    pub fn names(&self) -> Vec<SnapshotName> {
+        self.put.iter().map(|p| &p.snapshot.name).chain(&self.remove).cloned().collect()
+    }
+
     /// Give a transient domain this definition, which keeps its snapshots when it stops.
     pub(super) fn define(&mut self, xml: Option<&str>) {
         if let Some(xml) = xml {

@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// How long a guest may take until it is asked to suspend itself.
 const ASKED: Duration = Duration::from_secs(10);
+/// How often what was saved so far is written out.
+const WRITE_OUT: Duration = Duration::from_millis(100);
 /// How many pauses of others are undone.
 const PAUSES: usize = 16;
 
@@ -31,7 +33,7 @@ pub(super) async fn save(guests: &Arc<Guests>, instance: Instance, path: &Utf8Pa
     let _busy = guests.busy(instance);
     let domid = guests.domid(instance)?;
     let paused = guests.get(instance).is_some_and(|g| g.paused);
-    let saved = if paused { save_paused(domid, path).await } else { xl::save(domid, path).await };
+    let saved = if paused { save_paused(domid, path).await } else { save_running(domid, path).await };
     if let Err(error) = saved {
         return Err(why(guests, instance, error).await);
     }
@@ -45,6 +47,21 @@ pub(super) async fn save(guests: &Arc<Guests>, instance: Instance, path: &Utf8Pa
         Ok(())
     } else {
         Err(Error::failed(format!("the save file '{path}' is not complete")))
+    }
+}
+
+/// The file is written out while it is written to: the guest stands still until all of it is.
+async fn save_running(domid: u32, path: &Utf8Path) -> Result<()> {
+    let mut save = std::pin::pin!(xl::save(domid, path));
+    loop {
+        tokio::select! {
+            saved = &mut save => return saved,
+            () = tokio::time::sleep(WRITE_OUT) => {
+                let path = path.to_owned();
+                // What is not written out now is later.
+                let _ = blocking(move || Ok(File::open(&path).and_then(|f| f.sync_data()))).await;
+            }
+        }
     }
 }
 
