@@ -2,6 +2,7 @@
 //!
 //! - [`element`]: reading, with limits and positions; [`scan`] looks at the raw text first.
 //! - [`snapshot`]: `<domainsnapshot>`, every form in, libvirt's exact form out.
+//! - [`schema`]: the same against its RELAX NG schema, where a caller asks for that.
 //! - [`domain`]: a typed view over a `<domain>` that is kept as it was written; [`edit`] changes
 //!   single byte ranges of it, so that what we don't know survives.
 //! - [`escape`], [`indent`], [`number`], [`splice`]: the small tools of both.
@@ -15,5 +16,6 @@ pub mod escape;
 pub mod indent;
 pub mod number;
 pub mod scan;
+pub mod schema;
 pub mod snapshot;
 pub mod splice;
