@@ -20,7 +20,7 @@
 //! | K6 | a failed delete leaves some disks merged and the snapshot listed as good | a delete goes forward only: a failure leaves it open, marked, and the next call ends it | `delete_active_merge_two_disks`, `a_step_that_waits_ends_when_the_guest_dies` |
 //! | K7 | overlays of other branches are moved to their new backing file after the old one is gone, unchecked | they move first, as steps of the plan | `a_base_that_two_branches_need_is_pulled_up_or_stays`, `delete_parent_of_branch` |
 //! | K8 | two disks may get one overlay | refused | `what_cannot_be_is_refused_with_libvirts_words`, `snapshot_documents_that_make_no_sense_are_refused` |
-//! | K9 | reverts to an internal snapshot beneath an external one, writing into the overlay's base | refused until nothing lies on the image | `an_internal_snapshot_beneath_an_external_one_is_not_reverted_to` |
+//! | K9 | reverts to an internal snapshot beneath an external one, writing into the overlay's base | refused until nothing lies on the image | `an_internal_snapshot_beneath_an_external_one_is_not_reverted_to`, `an_external_parent_of_an_internal_child_keeps_the_childs_image` |
 //! | K10 | stops the guest and then finds that the revert is impossible | checks first | `a_missing_image_is_found_before_anything_is_done`, `a_missing_or_damaged_memory_file_stops_no_guest` |
 //! | K11 | an old managed-save image survives a revert and comes back at the next start | a revert decides what becomes of it | — |
 //! | K12 | NVRAM and TPM are left out, silently | they belong to the snapshot | — |
@@ -30,7 +30,7 @@
 //!
 //! | | libvirt | virsnap | shown by |
 //! |-|-|-|-|
-//! | K14 | writes its metadata last, in several files | one database transaction; what could fail is reserved before a disk is switched | `a_change_is_made_whole_or_not_at_all`, `a_full_disk_stops_the_snapshot_and_not_the_guest` |
+//! | K14 | writes its metadata last, in several files | one database transaction; what could fail is reserved before a disk is switched | `a_full_state_directory_loses_no_snapshot_and_no_file`, `a_change_is_made_whole_or_not_at_all`, `a_full_disk_stops_the_snapshot_and_not_the_guest` |
 //! | K15 | finds out late that a name is too long or no QEMU id | takes any name up to its limit, which is checked first; ids are never made from names | `any_legal_name_works_in_any_kind`, `snapshot_documents_that_make_no_sense_are_refused` |
 //! | K16 | a failed thaw makes a snapshot that exists an error | the snapshot stands, and the thaw is repeated until it is answered | `an_agent_that_hangs_or_is_gone_hangs_nobody`, `create_quiesced_two_disks` |
 //! | K17 | definition and file part ways when a save fails; an empty file of the caller's is lost track of | both change in one transaction; such a file is there again, empty | `create_disk_only_off`, `create_disk_only_into_a_callers_empty_file` |
