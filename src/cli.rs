@@ -87,6 +87,5 @@ async fn command(parsed: &Parsed, typed: &Typed, bus: &mut Option<Bus>, out: &mu
         Some(bus) => bus,
         None => bus.insert(Bus::connect(&parsed.global).await?),
     };
-    let driver = if typed.command.place().0 == Some("xl") { "Xen" } else { "QEMU" };
-    commands::run(&bus.with_default_driver(driver), action, out).await
+    commands::run(&bus.with_default_driver(typed.command.default_driver()), action, out).await
 }

@@ -90,10 +90,6 @@ fn a_wrong_command_line_is_told_in_virshs_words() {
             "snapshot-dumpxml",
             "command 'snapshot-dumpxml' requires <domain> option\ncommand 'snapshot-dumpxml' requires <snapshotname> option",
         ),
-        ("xl frob", "unknown command: 'xl frob'"),
-        ("xl", "command 'xl' requires <command> option"),
-        ("xl snapshot-delete d", "command 'xl snapshot-delete' requires --name option"),
-        ("xl snapshot-delete d -x", "command 'xl snapshot-delete' doesn't support option --x"),
         ("snapshot-list d d d", "unexpected data 'd'"),
         ("list -q", "unexpected data '-q'"),
         // What is wrong first is told.
@@ -426,6 +422,22 @@ fn the_program_fails_with_1_and_one_error_line() {
     assert_eq!(err, expected);
     let (code, out, _) = virsnap(&["-q", "--bus", "nowhere", "list"]);
     assert_eq!((code, out.as_str()), (1, ""));
+}
+
+#[test]
+fn the_users_uri_is_asked_where_nothing_else_was_said() {
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_virsnap"));
+        command.env_remove("VIRSH_DEFAULT_CONNECT_URI").env("LIBVIRT_DEFAULT_URI", "qemu+ssh://host/system");
+        String::from_utf8(command.args(words).arg("list").output().unwrap().stderr).unwrap()
+    };
+    let refused = "error: failed to connect to the hypervisor\n\
+                   error: no connection to another machine: qemu+ssh://host/system\n";
+    assert_eq!(run(&["-q"]), refused);
+    for words in [&["--bus", "unix:path=/nonexistent/bus"][..], &["-c", "test:///default", "--bus", "unix:path=/none"]]
+    {
+        assert!(run(words).starts_with("error: failed to connect to the bus at unix:path=/no"), "{words:?}");
+    }
 }
 
 #[test]

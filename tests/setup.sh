@@ -6,7 +6,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-sh dist/install-deps.sh
+# virsh is what virsnap is compared with.
+sh dist/install-deps.sh virsh:libvirt-clients
 
 bash tests/agent-guest/build.sh
 

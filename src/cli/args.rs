@@ -156,7 +156,14 @@ fn command(words: Vec<String>, global: &mut Vec<OsString>) -> Result<Typed, Fail
     let mut words = words.into_iter();
     let mut name = words.next().unwrap_or_default();
     if spec::GROUPS.iter().any(|g| g.name == name) {
-        let member = words.next().ok_or_else(|| Failure::new(format!("command '{name}' requires <command> option")))?;
+        let mut member = words.next();
+        while let Some(option) = member.take_if(|m| m.starts_with('-')) {
+            let taken = globally(&option, None, &mut words);
+            let unknown = || Failure::new(format!("command '{name}' doesn't support option {option}"));
+            global.extend(taken.ok_or_else(unknown)?);
+            member = words.next();
+        }
+        let member = member.ok_or_else(|| Failure::new(format!("command '{name}' requires <command> option")))?;
         name = format!("{name} {member}");
     }
     let command = spec::find(&name).ok_or_else(|| Failure::new(format!("unknown command: '{name}'")))?;
@@ -172,13 +179,8 @@ fn command(words: Vec<String>, global: &mut Vec<OsString>) -> Result<Typed, Fail
         return help_on(command.name);
     }
     let missing = command.options.iter().filter(|o| o.is_required() && typed.value(o.name).is_none());
-    let missing: Vec<Failure> = missing
-        .map(|o| match o.kind {
-            Kind::Named => Failure::new(format!("command '{}' requires --{} option", command.name, o.name)),
-            _ => Failure::new(format!("command '{}' requires <{}> option", command.name, o.name)),
-        })
-        .collect();
-    missing.into_iter().reduce(|all, one| one.lines().iter().fold(all, Failure::and)).map_or(Ok(typed), Err)
+    let missing = missing.map(|o| Failure::new(format!("command '{}' requires <{}> option", command.name, o.name)));
+    missing.reduce(|all, one| one.lines().iter().fold(all, Failure::and)).map_or(Ok(typed), Err)
 }
 
 /// `--help` behind any command.
@@ -205,7 +207,7 @@ fn parts(command: &'static Command, words: impl Iterator<Item = String>, global:
             (false, Some(long)) => {
                 let (name, inline) = long.split_once('=').map_or((long, None), |(n, v)| (n, Some(v)));
                 let option = if name == HELP.name { Some(&HELP) } else { command.option(name) };
-                (option, name, inline)
+                (option, word.split('=').next().unwrap_or(&word), inline)
             }
             (false, None) if word == "--" => {
                 only_data = true;
@@ -215,7 +217,7 @@ fn parts(command: &'static Command, words: impl Iterator<Item = String>, global:
                 Some(letter) => {
                     let option = command.options.iter().find(|o| o.short == Some(letter));
                     let rest = word.get(1 + letter.len_utf8()..).filter(|r| !r.is_empty());
-                    (option, word.trim_start_matches('-'), rest)
+                    (option, word.as_str(), rest)
                 }
                 None => {
                     parts.push(Part::Bare(word));
@@ -227,7 +229,7 @@ fn parts(command: &'static Command, words: impl Iterator<Item = String>, global:
             match globally(name, inline, &mut words) {
                 Some(taken) => global.extend(taken),
                 None => {
-                    parts.push(Part::Wrong(format!("command '{}' doesn't support option --{name}", command.name)));
+                    parts.push(Part::Wrong(format!("command '{}' doesn't support option {name}", command.name)));
                     break;
                 }
             }
@@ -247,14 +249,17 @@ fn parts(command: &'static Command, words: impl Iterator<Item = String>, global:
     parts
 }
 
-/// The words of an option of the program that stands behind a command.
+/// The words of an option of the program that stands behind a command; `name` with its dashes.
 fn globally(name: &str, inline: Option<&str>, words: &mut impl Iterator<Item = String>) -> Option<Vec<OsString>> {
-    let name = if name == "q" { "quiet" } else { name };
     let program = program();
-    let option = program.get_arguments().find(|a| a.get_long() == Some(name))?;
+    let named = |a: &&Arg| match name.strip_prefix("--") {
+        Some(long) => a.get_long() == Some(long),
+        None => a.get_short().is_some_and(|letter| name.strip_prefix('-') == Some(letter.encode_utf8(&mut [0; 4]))),
+    };
+    let option = program.get_arguments().find(named)?;
     let mut taken = vec![match inline {
-        Some(value) => format!("--{name}={value}").into(),
-        None => format!("--{name}").into(),
+        Some(value) => format!("{name}={value}").into(),
+        None => name.to_owned().into(),
     }];
     if inline.is_none() && option.get_action().takes_values() {
         taken.extend(words.next().map(OsString::from));

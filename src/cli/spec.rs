@@ -63,6 +63,11 @@ impl Command {
     pub fn place(&self) -> (Option<&'static str>, &'static str) {
         self.name.split_once(' ').map_or((None, self.name), |(group, name)| (Some(group), name))
     }
+    /// The driver that it asks if the user names none, as it stands in object paths.
+    #[must_use]
+    pub fn default_driver(&self) -> &'static str {
+        if self.place().0 == Some("xl") { "Xen" } else { "QEMU" }
+    }
     /// How it is typed, behind the program's name.
     #[must_use]
     pub fn usage(&self) -> String {

@@ -11,6 +11,15 @@ pub struct Place {
     pub driver: &'static str,
 }
 
+/// The user's own, as virsh and libvirt find it.
+#[must_use]
+pub fn default() -> Option<String> {
+    ["VIRSH_DEFAULT_CONNECT_URI", "LIBVIRT_DEFAULT_URI"]
+        .iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|uri| !uri.is_empty())
+}
+
 /// The place behind `uri`, or virsh's words for one that nothing stands behind.
 pub fn place(uri: &str) -> Result<Place, Failure> {
     let failed = |why: String| Failure::new("failed to connect to the hypervisor").and(why);

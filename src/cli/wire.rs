@@ -78,7 +78,13 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 impl Bus {
     /// Connects to the bus; whether the service is there shows at the first call.
     pub async fn connect(global: &Global) -> Result<Self, Failure> {
-        let place = global.uri.as_deref().map(uri::place).transpose()?;
+        let place = match &global.uri {
+            Some(uri) => Some(uri::place(uri)?),
+            None if global.bus.is_none() && global.driver.is_none() => {
+                uri::default().as_deref().map(uri::place).transpose()?
+            }
+            None => None,
+        };
         if zbus::names::BusName::try_from(global.bus_name.as_str()).is_err() {
             return Err(Failure::new(format!("'{}' is no name of a service on a bus", global.bus_name)));
         }

@@ -3,31 +3,118 @@
 
 use super::action::Matches;
 use super::failure::Failure;
-use sxd_document::QName;
-use sxd_document::dom::{ChildOfElement, ChildOfRoot, Element};
-use sxd_document::parser;
+use sxd_document::dom::{self, ChildOfElement, ChildOfRoot, Element};
+use sxd_document::{Package, QName};
 use sxd_xpath::nodeset::Node;
 use sxd_xpath::{Context, Factory, Value};
 
+/// Expressions are evaluated by recursion; no sensible one is deeper.
+const MAX_DEPTH: usize = 64;
+
 /// What `expression` finds in `xml`, one match per line.
 pub fn find(xml: &str, expression: &str, matches: Matches) -> Result<String, Failure> {
-    let unreadable = |cause| Failure::new(format!("cannot read the XML document: {cause}"));
-    let package = parser::parse(xml).map_err(|e| unreadable(e.to_string()))?;
     let invalid = |cause: String| Failure::new(format!("invalid XPath expression '{expression}': {cause}"));
+    check(expression).map_err(|cause| invalid(cause.to_owned()))?;
+    let read = roxmltree::Document::parse(xml);
+    let read = read.map_err(|cause| Failure::new(format!("cannot read the XML document: {cause}")))?;
+    let package = Package::new();
+    copy(&read, package.as_document());
     let xpath = Factory::new().build(expression).map_err(|e| invalid(e.to_string()))?;
     let xpath = xpath.ok_or_else(|| invalid("it is empty".to_owned()))?;
     let value = xpath.evaluate(&Context::new(), package.as_document().root()).map_err(|e| invalid(e.to_string()))?;
     let Value::Nodeset(found) = value else {
         return Err(Failure::new(format!("internal error: Incorrect xpath '{expression}'")));
     };
-    let found = found.document_order();
+    let mut found = found.document_order();
+    as_written(&mut found);
     Ok(match matches {
         Matches::Listed => found.into_iter().filter_map(alone).map(|text| text + "\n").collect(),
         Matches::Wrapped => wrapped(&found),
     })
 }
 
-/// One match; blank text is none.
+/// Attributes of one element in the order in which they stand there, which XPath leaves open.
+fn as_written<'d>(found: &mut [Node<'d>]) {
+    let owner = |node: &Node<'d>| node.attribute().and_then(|a| a.parent());
+    for run in found.chunk_by_mut(|a, b| owner(a).is_some() && owner(a) == owner(b)) {
+        let Some(element) = run.first().and_then(owner) else { continue };
+        let written = element.attributes();
+        run.sort_by_key(|node| written.iter().position(|a| node.attribute() == Some(*a)));
+    }
+}
+
+/// What the evaluation would not survive.
+fn check(expression: &str) -> Result<(), &'static str> {
+    let (mut quote, mut depth) = (None, 0_usize);
+    let mut chars = expression.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            (_, Some(_)) => {}
+            ('\'' | '"', None) => quote = Some(c),
+            ('(' | '[', None) => depth += 1,
+            (')' | ']', None) => depth = depth.saturating_sub(1),
+            (':', None) if chars.next_if_eq(&':').is_none() => return Err("it has a prefix, and none is defined"),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err("it is too deep");
+        }
+    }
+    Ok(())
+}
+
+/// The same document in the form that expressions are evaluated on; its own parser forgets the order of attributes.
+fn copy(from: &roxmltree::Document<'_>, to: dom::Document<'_>) {
+    let root = from.root_element();
+    let top = copied(root, to);
+    to.root().append_child(top);
+    // Elements whose children are still to be copied: depth is the document's.
+    let mut open = vec![(root, top)];
+    while let Some((read, made)) = open.pop() {
+        let mixed = read.children().any(|c| c.is_text() && !c.text().is_none_or(is_blank));
+        for child in read.children() {
+            if child.is_element() {
+                let element = copied(child, to);
+                made.append_child(element);
+                open.push((child, element));
+            } else if child.is_comment() {
+                made.append_child(to.create_comment(child.text().unwrap_or_default()));
+            } else if let Some(instruction) = child.pi() {
+                made.append_child(to.create_processing_instruction(instruction.target, instruction.value));
+            } else if child.is_text() && mixed {
+                made.append_child(to.create_text(child.text().unwrap_or_default()));
+            }
+        }
+    }
+}
+
+fn copied<'d>(read: roxmltree::Node<'_, '_>, to: dom::Document<'d>) -> Element<'d> {
+    let name = read.tag_name();
+    let element = to.create_element(QName::with_namespace_uri(name.namespace(), name.name()));
+    let parent = read.parent();
+    for namespace in read.namespaces() {
+        let inherited = parent.is_some_and(|p| p.lookup_namespace_uri(namespace.name()) == Some(namespace.uri()));
+        match namespace.name() {
+            _ if inherited => {}
+            Some(prefix) => element.register_prefix(prefix, namespace.uri()),
+            None => element.set_default_namespace_uri(Some(namespace.uri())),
+        }
+    }
+    if let Some(uri) = name.namespace() {
+        element.set_preferred_prefix(read.lookup_prefix(uri).filter(|p| !p.is_empty()));
+    }
+    for attribute in read.attributes() {
+        let name = QName::with_namespace_uri(attribute.namespace(), attribute.name());
+        let made = element.set_attribute_value(name, attribute.value());
+        if let Some(uri) = attribute.namespace() {
+            made.set_preferred_prefix(read.lookup_prefix(uri));
+        }
+    }
+    element
+}
+
+/// One match; a namespace is none.
 fn alone(node: Node<'_>) -> Option<String> {
     let mut text = String::new();
     match node {
@@ -43,7 +130,6 @@ fn alone(node: Node<'_>) -> Option<String> {
         Node::Attribute(attribute) => {
             write_attribute(&mut text, &prefixed(attribute.name(), attribute.preferred_prefix()), attribute.value());
         }
-        Node::Text(found) if is_blank(found.text()) => return None,
         Node::Text(found) => escape(&mut text, found.text(), Place::Text),
         Node::Comment(comment) => text.push_str(&format!("<!--{}-->", comment.text())),
         Node::ProcessingInstruction(pi) => text.push_str(&instruction(pi.target(), pi.value())),
@@ -92,21 +178,21 @@ fn write_element(text: &mut String, element: Element<'_>, depth: Option<usize>) 
     let name = prefixed(element.name(), element.preferred_prefix());
     text.push('<');
     text.push_str(&name);
-    let above = element.parent().and_then(|p| p.element()).map(|p| p.namespaces_in_scope()).unwrap_or_default();
+    let above = element.parent().and_then(|p| p.element());
+    if let Some(uri) = element.default_namespace_uri().filter(|uri| !uri.is_empty()) {
+        write_attribute(text, "xmlns", uri);
+    }
     for namespace in element.namespaces_in_scope() {
-        let is_new = !above.iter().any(|n| n.prefix() == namespace.prefix() && n.uri() == namespace.uri());
-        if is_new && namespace.prefix() != "xml" {
+        let inherited = above.and_then(|a| a.namespace_uri_for_prefix(namespace.prefix())) == Some(namespace.uri());
+        if !inherited && namespace.prefix() != "xml" {
             write_attribute(text, &format!("xmlns:{}", namespace.prefix()), namespace.uri());
         }
     }
     for attribute in element.attributes() {
         write_attribute(text, &prefixed(attribute.name(), attribute.preferred_prefix()), attribute.value());
     }
-    let is_text = |child: &ChildOfElement<'_>| matches!(child, ChildOfElement::Text(t) if !is_blank(t.text()));
     let children = element.children();
-    let mixed = children.iter().any(is_text);
-    let is_child = |child: &ChildOfElement<'_>| mixed || !matches!(child, ChildOfElement::Text(_));
-    let children: Vec<_> = children.into_iter().filter(is_child).collect();
+    let mixed = children.iter().any(|child| matches!(child, ChildOfElement::Text(_)));
     if children.is_empty() {
         text.push_str("/>");
         return;
@@ -178,8 +264,7 @@ fn escape(out: &mut String, text: &str, place: Place) {
 mod tests {
     use super::*;
 
-    const XML: &str =
-        "<d>\n  <n z='1' a='2'>x &amp; y</n>\n  <e>\n    <f b='\"'/>\n  </e>\n  <p:q xmlns:p='urn:p' p:r='3'/>\n</d>\n";
+    const XML: &str = "<d>\n  <n z='1' a='2'>x &amp; y</n>\n  <e>\n    <f b='\"'/>\n  </e>\n  <p:q xmlns:p='urn:p' p:r='3'/>\n  <g xmlns='urn:g'><h/></g>\n</d>\n";
 
     #[test]
     fn matches_are_written_as_libxml2_writes_them() {
@@ -188,7 +273,9 @@ mod tests {
             ("//e", "<e>\n  <f b=\"&quot;\"/>\n</e>\n"),
             ("//@*[name() != 'b']", " z=\"1\"\n a=\"2\"\n p:r=\"3\"\n"),
             ("//text()", "x &amp; y\n"),
-            ("/d/*[last()]", "<p:q xmlns:p=\"urn:p\" p:r=\"3\"/>\n"),
+            ("//*[local-name() = 'q']", "<p:q xmlns:p=\"urn:p\" p:r=\"3\"/>\n"),
+            ("/d/*[last()]", "<g xmlns=\"urn:g\">\n  <h/>\n</g>\n"),
+            ("//a | //n[. = 'x:y (']", ""),
             ("/nothing", ""),
         ] {
             assert_eq!(find(XML, expression, Matches::Listed).unwrap(), expected, "{expression}");
@@ -204,7 +291,9 @@ mod tests {
 
     #[test]
     fn what_finds_no_nodes_or_is_no_expression_is_refused() {
-        let refused = |expression| find(XML, expression, Matches::Listed).unwrap_err().lines().join("\n");
+        let refused = |expression: &str| find(XML, expression, Matches::Listed).unwrap_err().lines().join("\n");
+        let deep = "(".repeat(100_000);
+        assert!(refused(&deep).ends_with(": it is too deep"));
         assert_eq!(refused("count(//n)"), "internal error: Incorrect xpath 'count(//n)'");
         for bad in ["//(", "[", "", "//n[", "x:y"] {
             let prefix = format!("invalid XPath expression '{bad}': ");

@@ -51,11 +51,11 @@ pub(super) async fn domains(bus: &Bus, list: &DomainList, out: &mut Output) -> R
         DomainColumns::Bare { id, uuid, name } => {
             for entry in &entries {
                 let mut words = Vec::new();
-                if id {
-                    words.push(entry.id_text());
-                }
                 if uuid {
                     words.push(entry.domain.uuid().await?);
+                }
+                if id {
+                    words.push(entry.id_text());
                 }
                 if name {
                     words.push(entry.name.clone());

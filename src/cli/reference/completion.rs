@@ -35,7 +35,7 @@ fn app(words: Words) -> clap::Command {
     let commands = |group| spec::commands().filter(move |c| c.place().0 == group).map(move |c| command(c, words));
     let groups =
         spec::GROUPS.iter().map(|g| clap::Command::new(g.name).about(g.help).subcommands(commands(Some(g.name))));
-    args::program().subcommands(commands(None)).subcommands(groups)
+    args::program().disable_help_subcommand(true).subcommands(commands(None)).subcommands(groups)
 }
 
 fn command(command: &'static Command, words: Words) -> clap::Command {
