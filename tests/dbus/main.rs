@@ -4,6 +4,8 @@
 
 mod api;
 mod bus;
+mod client;
+mod virsh;
 mod xl;
 
 use bus::{Bus, Client, Daemon};
