@@ -4,6 +4,8 @@
 
 mod api;
 mod bus;
+mod test_driver;
+mod tuning;
 mod xl;
 
 use bus::{Bus, Client, Daemon};
