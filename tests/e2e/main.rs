@@ -15,3 +15,4 @@ mod moving;
 mod restart;
 mod the_guest;
 mod trees;
+mod tuning;
