@@ -16,3 +16,4 @@ mod reading;
 mod restart;
 mod the_guest;
 mod trees;
+mod tuning;
