@@ -17,3 +17,4 @@ mod reading;
 mod restart;
 mod the_guest;
 mod trees;
+mod tuning;
