@@ -89,9 +89,14 @@ pub fn parse(argv: Vec<OsString>) -> Result<Parsed, Stop> {
     for words in scripts {
         commands.push(command(words, &mut global_argv).map_err(Stop::Usage)?);
     }
-    let matches = app().try_get_matches_from(global_argv).map_err(stop)?;
+    Ok(Parsed { global: global(global_argv)?, commands })
+}
+
+/// The program's own options, its name first.
+pub(super) fn global(argv: Vec<OsString>) -> Result<Global, Stop> {
+    let matches = app().try_get_matches_from(argv).map_err(stop)?;
     let text = |id: &str| matches.get_one::<String>(id).cloned();
-    let global = Global {
+    Ok(Global {
         uri: text("connect"),
         bus: text("bus"),
         bus_name: text("bus-name").unwrap_or_else(|| "org.libvirt".into()),
@@ -101,8 +106,7 @@ pub fn parse(argv: Vec<OsString>) -> Result<Parsed, Stop> {
             _ => "QEMU",
         }),
         quiet: matches.get_flag("quiet"),
-    };
-    Ok(Parsed { global, commands })
+    })
 }
 
 fn app() -> clap::Command {
@@ -144,7 +148,7 @@ pub(super) fn program() -> clap::Command {
 }
 
 /// One word of a command, or what is wrong with it.
-enum Part {
+pub(super) enum Part {
     Flag(&'static Opt),
     Value(&'static Opt, String),
     Bare(String),
@@ -192,7 +196,11 @@ fn help_on(name: &str) -> Result<Typed, Failure> {
 }
 
 /// What each word is, up to the first that is wrong.
-fn parts(command: &'static Command, words: impl Iterator<Item = String>, global: &mut Vec<OsString>) -> Vec<Part> {
+pub(super) fn parts(
+    command: &'static Command,
+    words: impl Iterator<Item = String>,
+    global: &mut Vec<OsString>,
+) -> Vec<Part> {
     let mut words = words.peekable();
     let mut parts = Vec::new();
     let mut only_data = false;
@@ -268,7 +276,7 @@ fn globally(name: &str, inline: Option<&str>, words: &mut impl Iterator<Item = S
 }
 
 /// Gives every bare word to its option.
-fn filled(command: &'static Command, parts: Vec<Part>) -> Result<Typed, Failure> {
+pub(super) fn filled(command: &'static Command, parts: Vec<Part>) -> Result<Typed, Failure> {
     let mut typed = Typed { command, flags: Vec::new(), values: Vec::new() };
     let named = |o: &Opt| parts.iter().any(|p| matches!(p, Part::Value(n, _) if n.name == o.name));
     let needed = command.options.iter().filter(|o| o.kind == Kind::Required && !named(o)).count();
