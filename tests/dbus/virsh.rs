@@ -1,7 +1,9 @@
 //! `virsnap` beside the real virsh: the same commands, one after the other, on libvirt's test driver and on virsnapd's. What
 //! they print, complain of and exit with is equal, but for times and names of temporary files.
 
-mod sessions;
+mod changes;
+mod lines;
+mod trees;
 
 use super::bus::{Bus, Daemon};
 use std::path::Path;
