@@ -5,6 +5,8 @@
 mod api;
 mod bus;
 mod client;
+mod test_driver;
+mod tuning;
 mod virsh;
 mod xl;
 

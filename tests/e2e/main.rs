@@ -12,6 +12,8 @@ mod harness;
 mod lifecycle;
 mod matrix;
 mod moving;
+mod reading;
 mod restart;
 mod the_guest;
 mod trees;
+mod tuning;
