@@ -34,6 +34,8 @@ fn snapshots_are_taken_reverted_to_and_deleted_alike() {
             "snapshot-create-as nosuch c --memspec bad",
             "snapshot-create-as nosuch",
             "snapshot-dumpxml test a --xpath /domainsnapshot/description",
+            "snapshot-dumpxml test a",
+            "snapshot-current test",
             "snapshot-parent test b",
             "snapshot-current test --name",
             "snapshot-list test --parent --topological",
@@ -120,9 +122,11 @@ fn edits_are_told_alike() {
 
 #[test]
 fn domains_are_shown_and_moved_alike() {
+    let other = "<domain type='test'><name>other</name>\
+                 <uuid>0dd0dd0d-0000-4000-8000-000000000001</uuid><memory>1024</memory><os><type>hvm</type></os></domain>";
     compare(
         "true",
-        &[],
+        &[("other.xml", other)],
         &[
             "list",
             "list --all",
@@ -179,7 +183,9 @@ fn domains_are_shown_and_moved_alike() {
             "define nosuch.xml",
             "define ''",
             "create nosuch.xml",
-            "define test.xml",
+            "define other.xml",
+            "list --all --name",
+            "create other.xml",
         ],
     );
 }

@@ -106,6 +106,9 @@ fn lists_are_laid_out_sorted_and_filtered_alike() {
 #[test]
 fn one_snapshot_is_described_alike() {
     on_trees(&[
+        "snapshot-dumpxml test b",
+        "snapshot-dumpxml test C --security-info",
+        "snapshot-current test",
         "snapshot-info test b",
         "snapshot-info test C",
         "snapshot-info test 'é x'",
