@@ -81,6 +81,33 @@ fn everything_that_is_written_is_valid() {
     }
 }
 
+/// What virsnap understands beyond libvirt is in namespaces of its own.
+#[test]
+fn our_own_elements_are_valid_in_their_namespaces_only() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (mixed, tag) = ("xmlns:v='urn:virsnap:snapshot:1'", "xmlns:v='urn:org.virsnap:snapshot:1'");
+    let mut files = Vec::new();
+    for (valid, inside) in [
+        (true, format!("<v:mixed {mixed}/><name>s</name>")),
+        (true, format!("<v:tag {tag}>old</v:tag>")),
+        (false, format!("<v:mixed {mixed}/><v:mixed {mixed}/>")),
+        (false, format!("<v:mixed {mixed}>yes</v:mixed>")),
+        (false, format!("<v:tag {tag}/>")),
+        (false, format!("<v:tag {tag}>{}</v:tag>", "x".repeat(256))),
+        (false, "<mixed/>".into()),
+        (false, "<tag>old</tag>".into()),
+        (false, "<v:mixed xmlns:v='urn:another'/>".into()),
+    ] {
+        let text = format!("<domainsnapshot>{inside}</domainsnapshot>");
+        assert_eq!(ours(&text), Some(valid), "{text}");
+        let path = directory.path().join(format!("{}.xml", files.len()));
+        std::fs::write(&path, text).expect("writable");
+        files.push(path);
+    }
+    let Some(theirs) = theirs(&files) else { return };
+    assert_eq!(theirs.iter().filter(|v| **v).count(), 2);
+}
+
 #[test]
 fn spoiled_documents_are_judged_as_xmllint_judges_them() {
     let directory = tempfile::tempdir().expect("a directory");
