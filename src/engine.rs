@@ -10,6 +10,7 @@ mod host_events;
 mod lifecycle;
 mod recover;
 mod report;
+mod saves;
 pub mod service;
 mod snapshots;
 pub mod stats;

@@ -1,6 +1,7 @@
 //! From what is asked and what is there to what will be done: pure functions without files,
 //! clocks or randomness. See [`steps`] for what a plan is.
 
+pub mod abi;
 pub mod align;
 mod checks;
 pub mod create;
@@ -11,4 +12,5 @@ pub mod graph;
 pub mod redefine;
 pub mod refusal;
 pub mod revert;
+pub mod saved;
 pub mod steps;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use virsnap::model::domain::DomainState;
 use virsnap::model::flags::{CreateFlags, RevertFlags};
 use virsnap::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
+use virsnap::model::risk::RiskyRevert;
 use virsnap::model::snapshot::{Snapshot, SnapshotTexts};
 use virsnap::model::tree::Tree;
 use virsnap::plan::create::{self, CreateRequest};
@@ -57,6 +58,7 @@ struct World {
     caps: Capabilities,
     backends: Backends,
     now: i64,
+    risky: RiskyRevert,
 }
 
 impl World {
@@ -71,6 +73,7 @@ impl World {
             caps: Capabilities::qemu(LiveSave::Background),
             backends: Backends::new(),
             now: 100,
+            risky: RiskyRevert::Allow,
         };
         for (_, file) in disks {
             world.image(&format!("/i/{file}"), None);
@@ -97,7 +100,7 @@ impl World {
     }
 
     fn facts(&self) -> Facts {
-        Facts { files: self.files.clone() }
+        Facts { files: self.files.clone(), ..Facts::default() }
     }
 
     fn tree(&self) -> Tree {
@@ -173,11 +176,15 @@ impl World {
             domain_name: "g",
             instance: self.instance(),
             new_instance: instance(2),
+            live_xml: self.state.is_active().then_some(self.xml.as_str()),
+            state: self.state,
             persistent: true,
+            saved: None,
             graph: self.graph(&tree, &images),
             name: &name,
             texts: &texts,
             flags,
+            risky: self.risky,
             now: self.now,
         };
         let draft = revert::draft(&request).map_err(|e| e.to_string())?;
@@ -215,7 +222,7 @@ impl World {
                     self.files.remove(path);
                 }
                 Settle::Stop { .. } => self.state = DomainState::Shutoff,
-                Settle::Start(_) | Settle::Resume { .. } => self.state = DomainState::Running,
+                Settle::Start(_) | Settle::Reload(_) | Settle::Resume { .. } => self.state = DomainState::Running,
                 Settle::Repoint { image, backing } | Settle::PullUp { image, onto: Some(backing), .. } => {
                     self.image(image.path.as_str(), Some(backing));
                 }
@@ -301,6 +308,7 @@ fn show(plan: &Plan) -> String {
             Prepare::TagDisks { tag, images, .. } => {
                 format!("tag {tag} of the running {}", images.iter().map(image).collect::<Vec<_>>().join(" "))
             }
+            Prepare::Start(s) => format!("start with {:?}", s.memory),
             Prepare::Freeze { .. } => "freeze".to_owned(),
         };
         line("prepare", text);
@@ -319,6 +327,7 @@ fn show(plan: &Plan) -> String {
             Settle::Pause { .. } => "pause".to_owned(),
             Settle::Thaw { .. } => "thaw".to_owned(),
             Settle::Stop { .. } => "stop".to_owned(),
+            Settle::Reload(s) => format!("reload {:?}", s.memory),
             Settle::Start(s) => format!("start with {:?}", s.memory),
             Settle::ApplyTag { image: i, tag } => format!("apply tag {tag} of {}", i.path),
             Settle::RemoveTag { instance, images, tag } => {

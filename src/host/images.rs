@@ -35,6 +35,10 @@ pub async fn look(paths: &[Utf8PathBuf]) -> Result<Facts> {
         for path in &paths {
             follow(path, &mut facts);
         }
+        for (path, _) in facts.files.iter().filter(|(_, f)| f.saved_memory) {
+            let header = save_image::read_header(path).map(|h| h.xml).map_err(|e| e.message().to_owned());
+            facts.headers.insert(path.clone(), header);
+        }
         Ok(facts)
     })
     .await
