@@ -13,5 +13,7 @@ mod lifecycle;
 mod matrix;
 mod moving;
 mod restart;
+mod reverts;
+mod saves;
 mod the_guest;
 mod trees;

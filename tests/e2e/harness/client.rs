@@ -31,7 +31,11 @@ pub mod flag {
     pub const CHILDREN_ONLY: u32 = 0x4;
 
     pub const SNAPSHOTS_METADATA: u32 = 0x2;
+    pub const UNDEFINE_MANAGED_SAVE: u32 = 0x1;
     pub const START_PAUSED: u32 = 0x1;
+    pub const FORCE_BOOT: u32 = 0x8;
+    pub const SAVE_RUNNING: u32 = 0x2;
+    pub const SAVE_PAUSED: u32 = 0x4;
     pub const XML_INACTIVE: u32 = 0x2;
     pub const LIST_TOPOLOGICAL: u32 = 0x400;
 }
@@ -173,6 +177,19 @@ impl Domain {
 
     pub async fn destroy(&self) -> Result<(), Failure> {
         self.call("Destroy", &(0u32,)).await
+    }
+
+    pub async fn managed_save(&self, flags: u32) -> Result<(), Failure> {
+        self.call("ManagedSave", &(flags,)).await
+    }
+
+    pub async fn managed_save_remove(&self) -> Result<(), Failure> {
+        self.call("ManagedSaveRemove", &(0u32,)).await
+    }
+
+    pub async fn has_managed_save(&self) -> bool {
+        let (there,): (bool,) = self.call("HasManagedSaveImage", &(0u32,)).await.unwrap();
+        there
     }
 
     pub async fn suspend(&self) -> Result<(), Failure> {

@@ -41,6 +41,17 @@ impl Serial {
         serial
     }
 
+    /// The first whole line after the last revert of a guest whose QEMU went on: its counter fell.
+    pub fn after_the_fall(&self) -> Option<&Line> {
+        self.lines.windows(2).rev().find(|two| two[1].memory < two[0].memory).map(|two| &two[1])
+    }
+
+    /// The lines whose guest said them whole: the one before a fall may be half a line of the time after it.
+    pub fn whole(&self) -> impl Iterator<Item = &Line> {
+        let next = self.lines.iter().skip(1).map(Some).chain([None]);
+        self.lines.iter().zip(next).filter(|(line, next)| next.is_none_or(|n| n.memory >= line.memory)).map(|(l, _)| l)
+    }
+
     pub fn last(&self) -> Option<&Line> {
         self.lines.last()
     }
