@@ -74,10 +74,19 @@ pub fn complete(path: &Utf8Path) -> Result<()> {
 }
 
 /// Whether the file begins as a complete save image does.
-#[must_use]
-pub fn is_complete(file: &File) -> bool {
+fn is_complete(file: &File) -> bool {
     let mut magic = [0; 16];
     file.read_exact_at(&mut magic, 0).is_ok() && magic == *COMPLETE
+}
+
+/// The definition in the header of a complete save image whose stream begins within the file; `None` for any other file.
+pub fn definition(file: &File) -> Option<Result<String>> {
+    let read = || {
+        let header = parse(file)?;
+        let length = file.metadata().map_or(0, |m| m.len());
+        if header.data_offset < length { Ok(header.xml) } else { Err(Error::failed("failed to read domain XML")) }
+    };
+    is_complete(file).then(read)
 }
 
 /// Read the header of a complete save image; refusals have libvirt's words.

@@ -9,9 +9,11 @@ use crate::xml::domain::{self, DomainView};
 use crate::xml::element::{Document, Element};
 use crate::xml::scan::Limits;
 
-/// Devices that a guest sees, apart from disks, and what of each it sees: paths of elements (`.` is the device itself) with
-/// the attributes that count; none: all of them.
-const DEVICES: [(&str, &[(&str, &[&str])]); 20] = [
+/// What a guest sees of a device: paths of elements (`.` is the device itself) with the attributes that count; none: all.
+type Seen = &'static [(&'static str, &'static [&'static str])];
+
+/// Devices that a guest sees, apart from disks.
+const DEVICES: [(&str, Seen); 20] = [
     ("controller", &[(".", &["type", "index", "model"]), ("target", &[]), ("model", &[])]),
     ("interface", &[("mac", &["address"]), ("model", &["type"])]),
     ("input", &[(".", &["type", "bus", "model"])]),
@@ -102,7 +104,7 @@ fn check_devices(old: Element<'_>, new: Element<'_>) -> Result<(), Refusal> {
 }
 
 /// What a guest sees of a device, in one line.
-fn shown(device: Element<'_>, seen: &[(&str, &[&str])]) -> String {
+fn shown(device: Element<'_>, seen: Seen) -> String {
     let mut parts = Vec::new();
     for (path, attributes) in seen {
         let at = if *path == "." { Some(device) } else { device.find(path) };

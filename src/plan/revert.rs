@@ -362,9 +362,8 @@ fn check_tags(request: &RevertRequest<'_>, target: &Snapshot, facts: &Facts) -> 
 
 /// The file is a whole one, and of this machine. Its name may be an earlier one of the domain (K27).
 fn check_memory(request: &RevertRequest<'_>, path: &Utf8PathBuf, view: &DomainView, facts: &Facts) -> Result<()> {
-    check_memory_file(path, facts)?;
     match facts.headers.get(path) {
-        None => Ok(()),
+        None => Ok(check_memory_file(path, facts)?),
         Some(Err(why)) => Err(Refusal::MemoryHeader(why.clone()).into()),
         Some(Ok(xml)) => {
             let saved = domain::view(xml).map_err(|_| Refusal::MemoryBroken)?;

@@ -327,9 +327,9 @@ impl Guest {
         let (first, serial) = eventually("the reverted guest says something", || async {
             let serial = self.serial();
             let stayed = truth.with_memory && !serial.boots.is_empty();
-            // The last fall may still be one of an earlier revert.
-            let fell = || serial.after_the_fall().filter(|line| line.memory.wrapping_sub(stamp) <= 1);
-            let first = if stayed { fell() } else { serial.lines.first() }?.clone();
+            // The last jump may still be one of an earlier revert.
+            let jumped = || serial.after_the_jump().filter(|line| line.memory.wrapping_sub(stamp) <= 1);
+            let first = if stayed { jumped() } else { serial.lines.first() }?.clone();
             Some((first, serial))
         })
         .await;

@@ -5,6 +5,8 @@
 pub struct Line {
     pub memory: u32,
     pub disks: Vec<u32>,
+    /// It does not count on from the line before it, or a fragment stands between them.
+    pub jumped: bool,
 }
 
 impl Line {
@@ -29,27 +31,36 @@ impl Serial {
     pub fn parse(text: &str) -> Self {
         let mut serial = Self::default();
         let Some(end) = text.rfind('\n') else { return serial };
+        let mut fragment = false;
         for line in text[..end].lines() {
             let line = line.trim();
             let boot = line.strip_prefix("BOOT ");
             match (boot.and_then(stamps), counter(line)) {
                 (Some(disks), _) => serial.boots.push(disks),
-                (_, Some(line)) => serial.lines.push(line),
-                _ => serial.words.push(line.to_owned()),
+                (_, Some(mut line)) => {
+                    line.jumped =
+                        serial.last().is_some_and(|last| line.memory != last.memory.wrapping_add(1) || fragment);
+                    fragment = false;
+                    serial.lines.push(line);
+                }
+                _ => {
+                    fragment = true;
+                    serial.words.push(line.to_owned());
+                }
             }
         }
         serial
     }
 
-    /// The first whole line after the last revert of a guest whose QEMU went on: its counter fell.
-    pub fn after_the_fall(&self) -> Option<&Line> {
-        self.lines.windows(2).rev().find(|two| two[1].memory < two[0].memory).map(|two| &two[1])
+    /// The first line after the last revert of a guest whose QEMU went on: it does not count on from the one before.
+    pub fn after_the_jump(&self) -> Option<&Line> {
+        self.lines.iter().rev().find(|line| line.jumped)
     }
 
-    /// The lines whose guest said them whole: the one before a fall may be half a line of the time after it.
+    /// The lines that the guest said whole: half of one before a jump may be of the time after it.
     pub fn whole(&self) -> impl Iterator<Item = &Line> {
         let next = self.lines.iter().skip(1).map(Some).chain([None]);
-        self.lines.iter().zip(next).filter(|(line, next)| next.is_none_or(|n| n.memory >= line.memory)).map(|(l, _)| l)
+        self.lines.iter().zip(next).filter(|(_, next)| next.is_none_or(|n| !n.jumped)).map(|(line, _)| line)
     }
 
     pub fn last(&self) -> Option<&Line> {
@@ -59,7 +70,7 @@ impl Serial {
 
 fn counter(line: &str) -> Option<Line> {
     let (memory, disks) = line.strip_prefix("M=")?.split_once(' ')?;
-    Some(Line { memory: hex(memory)?, disks: stamps(disks)? })
+    Some(Line { memory: hex(memory)?, disks: stamps(disks)?, jumped: false })
 }
 
 fn stamps(text: &str) -> Option<Vec<u32>> {
