@@ -1,9 +1,13 @@
 //! A D-Bus client of libvirt-dbus's interfaces, in the words of the tests.
 
 use super::PATIENCE;
+use super::daemon::hypervisors;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use zbus::{DynamicType, OwnedObjectPath, OwnedVariant, Type};
 
 pub const CONNECT: &str = "org.libvirt.Connect";
@@ -82,6 +86,14 @@ impl<T: fmt::Debug> Refused for Result<T, Failure> {
     }
 }
 
+/// What a guest had said when it was last reverted, and the QEMU that it said it in.
+#[derive(Debug, Clone)]
+struct Said {
+    file: PathBuf,
+    bytes: usize,
+    hypervisors: Vec<u32>,
+}
+
 /// One connection to a bus, on which a daemon serves a driver.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -90,6 +102,8 @@ pub struct Client {
     pub service: String,
     /// The object of the driver.
     pub root: String,
+    /// Of each domain, by the leaf of its object.
+    said: Arc<Mutex<HashMap<String, Said>>>,
 }
 
 impl Client {
@@ -102,7 +116,28 @@ impl Client {
     pub async fn to(address: &str, service: &str, driver: &str) -> Self {
         let connection =
             zbus::connection::Builder::address(address).build().await.expect("the test's bus accepts connections");
-        Self { connection, service: service.to_owned(), root: format!("/org/libvirt/{driver}") }
+        Self { connection, service: service.to_owned(), root: format!("/org/libvirt/{driver}"), said: Arc::default() }
+    }
+
+    /// A guest of this domain says what it says in this file.
+    pub fn listens(&self, domain: &str, file: PathBuf) {
+        let leaf = domain.rsplit('/').next().unwrap().to_owned();
+        self.said.lock().unwrap().insert(leaf, Said { file, bytes: 0, hypervisors: Vec::new() });
+    }
+
+    /// How many bytes the guest had said when it was last reverted, if its QEMU has stayed since.
+    pub fn said(&self, domain: &str) -> Option<usize> {
+        let leaf = domain.rsplit('/').next().unwrap();
+        let said = self.said.lock().unwrap().get(leaf)?.clone();
+        (!said.hypervisors.is_empty() && said.hypervisors == hypervisors(&said.file)).then_some(said.bytes)
+    }
+
+    fn reverts(&self, snapshot: &str) {
+        let leaf = &snapshot.rsplit('/').next().unwrap()[..37];
+        if let Some(said) = self.said.lock().unwrap().get_mut(leaf) {
+            said.bytes = std::fs::read(&said.file).map_or(0, |bytes| bytes.len());
+            said.hypervisors = hypervisors(&said.file);
+        }
     }
 
     /// Whether the daemon is on the bus; `None`: the bus did not say.
@@ -285,6 +320,7 @@ impl Snapshot {
     }
 
     pub async fn revert(&self, flags: u32) -> Result<(), Failure> {
+        self.client.reverts(&self.path);
         self.call("Revert", &(flags,)).await
     }
 

@@ -144,13 +144,19 @@ impl Guest {
         }
         let originals = (0..spec.disks).map(|n| disk_path(&spec, &directory, n)).collect();
         let domain = daemon.client.define(&xml(&spec, &directory)).await.unwrap();
-        Self { domain, spec, directory, originals }
+        Self { domain, spec, directory, originals }.heard()
+    }
+
+    fn heard(self) -> Self {
+        self.domain.client.listens(&self.domain.path, self.path(&format!("{}.serial", self.spec.name)));
+        self
     }
 
     /// The same guest through another client.
     pub async fn seen_by(&self, client: &Client) -> Self {
         let domain = client.lookup(&self.spec.name).await.unwrap();
-        Self { domain, spec: self.spec.clone(), directory: self.directory.clone(), originals: self.originals.clone() }
+        let (spec, directory) = (self.spec.clone(), self.directory.clone());
+        Self { domain, spec, directory, originals: self.originals.clone() }.heard()
     }
 
     pub async fn running(self) -> Self {
@@ -324,16 +330,16 @@ impl Guest {
             State::Running => {}
         }
         // A QEMU that was started for the snapshot begins its file; one that went back by itself goes on with it.
+        let stayed = self.domain.client.said(&self.domain.path);
         let (first, serial) = eventually("the reverted guest says something", || async {
-            let serial = self.serial();
-            let stayed = truth.with_memory && !serial.boots.is_empty();
-            // The last jump may still be one of an earlier revert.
-            let jumped = || serial.after_the_jump().filter(|line| line.memory.wrapping_sub(stamp) <= 1);
-            let first = if stayed { jumped() } else { serial.lines.first() }?.clone();
+            let bytes = std::fs::read(self.path(&format!("{}.serial", self.spec.name))).unwrap_or_default();
+            let serial = Serial::parse(&String::from_utf8_lossy(&bytes[stayed.unwrap_or(0)..]));
+            let first = if stayed.is_some() { serial.reverted(stamp) } else { serial.lines.first() }?.clone();
             Some((first, serial))
         })
         .await;
         if truth.with_memory {
+            assert!(serial.boots.is_empty(), "its memory was loaded, it did not boot");
             // It was caught between two stamps: the counter in memory is the stamp's or one more.
             assert!(
                 first.memory == stamp || first.memory == stamp + 1,

@@ -52,9 +52,14 @@ impl Serial {
         serial
     }
 
-    /// The first line after the last revert of a guest whose QEMU went on: it does not count on from the one before.
-    pub fn after_the_jump(&self) -> Option<&Line> {
-        self.lines.iter().rev().find(|line| line.jumped)
+    /// The first line after a revert, of a guest whose QEMU went on: it is the first that does not count on from the one
+    /// before; or if all do, because the guest was at that very place, one that says `stamp`.
+    pub fn reverted(&self, stamp: u32) -> Option<&Line> {
+        let is_there = |line: &&Line| line.memory.wrapping_sub(stamp) <= 1;
+        match self.lines.iter().rev().find(|line| line.jumped) {
+            Some(line) => Some(line),
+            None => self.lines.iter().find(is_there),
+        }
     }
 
     /// The lines that the guest said whole: half of one before a jump may be of the time after it.
