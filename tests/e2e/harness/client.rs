@@ -1,12 +1,11 @@
 //! A D-Bus client of libvirt-dbus's interfaces, in the words of the tests.
 
 use super::PATIENCE;
-use super::daemon::hypervisors;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use zbus::{DynamicType, OwnedObjectPath, OwnedVariant, Type};
 
@@ -92,6 +91,8 @@ struct Said {
     file: PathBuf,
     bytes: usize,
     hypervisors: Vec<u32>,
+    /// The processes that have the file on their command line.
+    find: fn(&Path) -> Vec<u32>,
 }
 
 /// One connection to a bus, on which a daemon serves a driver.
@@ -120,23 +121,23 @@ impl Client {
     }
 
     /// A guest of this domain says what it says in this file.
-    pub fn listens(&self, domain: &str, file: PathBuf) {
+    pub fn listens(&self, domain: &str, file: PathBuf, find: fn(&Path) -> Vec<u32>) {
         let leaf = domain.rsplit('/').next().unwrap().to_owned();
-        self.said.lock().unwrap().insert(leaf, Said { file, bytes: 0, hypervisors: Vec::new() });
+        self.said.lock().unwrap().insert(leaf, Said { file, bytes: 0, hypervisors: Vec::new(), find });
     }
 
     /// How many bytes the guest had said when it was last reverted, if its QEMU has stayed since.
     pub fn said(&self, domain: &str) -> Option<usize> {
         let leaf = domain.rsplit('/').next().unwrap();
         let said = self.said.lock().unwrap().get(leaf)?.clone();
-        (!said.hypervisors.is_empty() && said.hypervisors == hypervisors(&said.file)).then_some(said.bytes)
+        (!said.hypervisors.is_empty() && said.hypervisors == (said.find)(&said.file)).then_some(said.bytes)
     }
 
     fn reverts(&self, snapshot: &str) {
         let leaf = &snapshot.rsplit('/').next().unwrap()[..37];
         if let Some(said) = self.said.lock().unwrap().get_mut(leaf) {
             said.bytes = std::fs::read(&said.file).map_or(0, |bytes| bytes.len());
-            said.hypervisors = hypervisors(&said.file);
+            said.hypervisors = (said.find)(&said.file);
         }
     }
 

@@ -148,7 +148,8 @@ impl Guest {
     }
 
     fn heard(self) -> Self {
-        self.domain.client.listens(&self.domain.path, self.path(&format!("{}.serial", self.spec.name)));
+        let file = self.path(&format!("{}.serial", self.spec.name));
+        self.domain.client.listens(&self.domain.path, file, super::daemon::hypervisors);
         self
     }
 
