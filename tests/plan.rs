@@ -11,6 +11,7 @@ use virsnap::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotN
 use virsnap::model::risk::RiskyRevert;
 use virsnap::model::snapshot::{Snapshot, SnapshotTexts};
 use virsnap::model::tree::Tree;
+use virsnap::plan::abi;
 use virsnap::plan::create::{self, CreateRequest};
 use virsnap::plan::delete::{self, DeleteRequest};
 use virsnap::plan::facts::{Backend, Backends, Capabilities, Facts, FileFact, FileKind, ImageHeader, LiveSave, Tag};
@@ -48,6 +49,7 @@ fn domain_xml(disks: &[(&str, &str)]) -> String {
 }
 
 /// A domain with its files, as far as the planner sees them.
+#[derive(Clone)]
 struct World {
     xml: String,
     state: DomainState,
@@ -568,4 +570,78 @@ fn creating_and_reverting_on_xen() {
         stuck.create(&named("s"), CreateFlags::empty()).unwrap_err()
     );
     insta::assert_snapshot!(out);
+}
+
+/// Every target from every state with every flag, on both hypervisors, under both policies.
+#[test]
+fn what_ends_a_running_guest_needs_force_where_that_is_asked_for() {
+    use DomainState::{Paused, Running, Shutoff};
+    let mut refused = 0;
+    for caps in [Capabilities::qemu(LiveSave::Background), Capabilities::xen()] {
+        let mut world = World { caps, ..World::new(Shutoff, ONE) };
+        world.create(&named("off"), CreateFlags::DISK_ONLY).unwrap();
+        world.state = Running;
+        world.create(&named("disks"), CreateFlags::DISK_ONLY).unwrap();
+        world.create(&with_memory("memory"), CreateFlags::empty()).unwrap();
+        for policy in [RiskyRevert::Allow, RiskyRevert::Refuse] {
+            for (state, target) in
+                [Shutoff, Running, Paused].into_iter().flat_map(|s| ["off", "disks", "memory"].map(|t| (s, t)))
+            {
+                for flags in [RevertFlags::empty(), RevertFlags::RUNNING, RevertFlags::PAUSED] {
+                    let at = World { state, risky: policy, ..world.clone() };
+                    let risky = policy == RiskyRevert::Refuse && state != Shutoff && target != "memory";
+                    match at.clone().revert(target, flags) {
+                        Ok(_) => assert!(!risky, "{state:?} to {target} with {flags:?}"),
+                        Err(error) => {
+                            let named =
+                                format!("revert requires force: domain is active, and snapshot '{target}' has state");
+                            assert!(risky && error.starts_with(&named), "{error}");
+                            refused += 1;
+                        }
+                    }
+                    let forced = at.clone().revert(target, flags | RevertFlags::FORCE).unwrap();
+                    let stops = forced.settle.iter().any(|s| matches!(s, Settle::Stop { .. }));
+                    assert_eq!(stops, state != Shutoff, "{state:?} to {target} with {flags:?}");
+                }
+            }
+        }
+    }
+    assert_eq!(refused, 2 * 2 * 2 * 3);
+}
+
+/// The running definition before and after a change, and what the refusal says; `None`: a guest does not see it.
+#[test]
+fn the_first_difference_of_two_machines_is_named() {
+    let devices = "    <interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/></interface>\n    \
+                   <graphics type='vnc' port='-1'/>\n    <serial type='pty'><target port='0'/></serial>\n  </devices>";
+    let machine = domain_xml(ONE).replace("  </devices>", devices);
+    for (old, new, difference) in [
+        ("<memory>1024", "<memory>2048", Some("Target domain max memory 2048 does not match source 1024")),
+        ("<os>", "<vcpu>3</vcpu><os>", Some("Target domain vCPU max 3 does not match source 1")),
+        ("type='qemu'", "type='kvm'", Some("Target domain virt type kvm does not match source qemu")),
+        ("bus='virtio'", "bus='scsi'", Some("Target disk vda bus scsi does not match source virtio")),
+        ("00:01", "00:02", Some("Target interface 0 address=52:54:00:00:00:02 type=virtio does not match source")),
+        (
+            "    <serial",
+            "    <sound model='ich6'/><serial",
+            Some("Target domain sound count 1 does not match source 0"),
+        ),
+        (
+            "<os>",
+            "<cpu mode='host-model'/><os>",
+            Some("Target domain <cpu> <cpu mode='host-model'></> does not match source "),
+        ),
+        ("port='-1'", "port='5900'", None),
+        ("/i/a.", "/i/other.", None),
+        ("<serial type='pty'>", "<serial type='null'>", None),
+        ("<name>g", "<title>t</title><name>g", None),
+    ] {
+        let changed = machine.replacen(old, new, 1);
+        assert_ne!(changed, machine, "{old}");
+        let told = abi::difference(&machine, &changed).unwrap().map(|d| d.to_string());
+        match difference {
+            Some(text) => assert!(told.as_deref().is_some_and(|t| t.starts_with(text)), "{told:?}, not {text}"),
+            None => assert_eq!(told, None, "{new}"),
+        }
+    }
 }

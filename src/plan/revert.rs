@@ -4,10 +4,20 @@
 //! hypervisor is stopped after it, and overlays that nothing names any more go last (K3: never
 //! because of what a snapshot's record says alone).
 //!
+//! A running guest whose machine is the target's in every word goes back within its hypervisor ([`Settle::Reload`]): its
+//! connections stay. Clients are told what libvirt tells, which stops and starts one at every revert. Where the machine
+//! differs, or has state beside its images, a new hypervisor is started.
+//!
+//! A managed-save image goes with the state that is given up (K11): libvirt keeps it, and loads it at the next start over
+//! the reverted disks.
+//!
+//! Whether a revert may end the running hypervisor without FORCE is a setting ([`RiskyRevert`]).
+//!
 //! Differences from libvirt, on purpose: read-only disks and empty drives get no overlay (K24); a disk that the snapshot
 //! excluded (`no`) keeps its current image, because the snapshot holds no state of it;
 //! an overlay name that is taken gets a counter (K21); a snapshot whose deletion has begun is refused (K5); an internal snapshot
-//! beneath an external one is refused (K9).
+//! beneath an external one is refused (K9); a memory file that was saved under an earlier name of the domain is taken (K27),
+//! one of another machine is refused before the guest is touched.
 
 use super::abi;
 use super::align::overlay_path;
