@@ -15,6 +15,8 @@ mod matrix;
 mod moving;
 mod reading;
 mod restart;
+mod reverts;
+mod saves;
 mod the_guest;
 mod trees;
 mod tuning;
