@@ -1,11 +1,11 @@
 #!/bin/sh
 # Install what virsnap needs at run time and for its tests, through apt, and only what is missing:
 # QEMU for x86, qemu-img, a D-Bus daemon, a C compiler (for the bundled SQLite) and make; and whatever
-# is named as COMMAND:PACKAGE.
+# is named as COMMAND:PACKAGE or /FILE:PACKAGE.
 set -eu
 
-need() { # need COMMAND PACKAGE
-    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+need() { # need COMMAND|FILE PACKAGE
+    [ -e "$1" ] || command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
 look() {
     # The shell remembers where commands were.

@@ -15,6 +15,7 @@ mod recover;
 mod report;
 mod saves;
 pub mod service;
+mod side;
 mod sizes;
 mod snapshots;
 pub mod stats;

@@ -36,6 +36,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::domain::{RunState, Runtime};
 use crate::model::file_system::FileSystem;
 use crate::model::ids::{DomainId, Instance, OpId, SnapshotName};
+use crate::model::side_state::{Nvram, SideState, SideStates};
 use crate::model::tree::Tree;
 use crate::plan::facts::{Backends, Capabilities, Facts};
 use crate::plan::steps::{Prepare, Settle, Start, SwitchDisk};
@@ -248,6 +249,18 @@ pub trait Host: Send + Sync {
     /// How the disks of a definition can be captured; empty where the formats say it.
     async fn backends(&self, _instance: Option<Instance>, _xml: &str) -> Result<Backends> {
         Ok(Backends::new())
+    }
+    /// What belongs to the machine of this definition beside its disks; a definition that is not this host's has none.
+    async fn side_state(&self, _domain: DomainId, _xml: &str) -> Result<SideStates> {
+        Ok(SideStates::default())
+    }
+    /// Make the NVRAM anew from its template.
+    async fn reset_nvram(&self, _nvram: &Nvram) -> Result<()> {
+        Ok(())
+    }
+    /// Remove a piece of it for good.
+    async fn remove_side(&self, _side: &SideState) -> Result<()> {
+        Ok(())
     }
     /// The snapshots of these names were added, changed or removed: `tree` is what there is now. A host that keeps
     /// records of its own for others to read brings them up to date.

@@ -14,4 +14,5 @@ pub mod redefine;
 pub mod refusal;
 pub mod revert;
 pub mod saved;
+mod side;
 pub mod steps;

@@ -9,6 +9,7 @@ use virsnap::model::domain::DomainState;
 use virsnap::model::flags::{CreateFlags, RevertFlags};
 use virsnap::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
 use virsnap::model::risk::RiskyRevert;
+use virsnap::model::side_state::{Nvram, SidePlace, SideState, SideStates};
 use virsnap::model::snapshot::{Snapshot, SnapshotTexts};
 use virsnap::model::tree::Tree;
 use virsnap::plan::abi;
@@ -59,6 +60,7 @@ struct World {
     owned: BTreeSet<Utf8PathBuf>,
     caps: Capabilities,
     backends: Backends,
+    side: SideStates,
     now: i64,
     risky: RiskyRevert,
 }
@@ -74,6 +76,7 @@ impl World {
             owned: BTreeSet::new(),
             caps: Capabilities::qemu(LiveSave::Background),
             backends: Backends::new(),
+            side: SideStates::default(),
             now: 100,
             risky: RiskyRevert::Allow,
         };
@@ -86,6 +89,18 @@ impl World {
     fn with_agent(mut self) -> Self {
         let channel = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>";
         self.xml = self.xml.replace("  </devices>", &format!("    {channel}\n  </devices>"));
+        self
+    }
+
+    /// UEFI with variables of that format, and a TPM.
+    fn with_side_state(mut self, format: &str) -> Self {
+        let image = Image { path: "/i/vars".into(), format: format.to_owned() };
+        let nvram = SideState::Nvram(Nvram { image, template: None });
+        self.side = SideStates { all: vec![nvram, SideState::Tpm("/tpm".into())], copies: "/copies".into() };
+        self.image("/i/vars", None);
+        if let Some(header) = self.files.get_mut(Utf8Path::new("/i/vars")).and_then(|f| f.header.as_mut()) {
+            format.clone_into(&mut header.format);
+        }
         self
     }
 
@@ -129,6 +144,7 @@ impl World {
             flags,
             caps: self.caps,
             backends: &self.backends,
+            side: &self.side,
         };
         let doc = xml::snapshot::parse(xml, request.form(), &Limits::default()).map_err(|e| e.to_string())?;
         let draft = create::draft(&request, doc).map_err(|e| e.to_string())?;
@@ -188,6 +204,7 @@ impl World {
             flags,
             risky: self.risky,
             now: self.now,
+            side: &self.side,
         };
         let draft = revert::draft(&request).map_err(|e| e.to_string())?;
         let plan = revert::plan(&request, draft, &self.facts()).map_err(|e| e.to_string())?;
@@ -305,6 +322,11 @@ fn show(plan: &Plan) -> String {
                     vmstate.path
                 )
             }
+            Prepare::MakeNvram { nvram } => format!("make {}", nvram.image.path),
+            Prepare::CopySide { of, to, instance } => {
+                let by = if instance.is_some() { " by QEMU" } else { "" };
+                format!("copy {} to {to}{by}", of.path())
+            }
             Prepare::CreateTag { image: i, tag } => format!("create tag {tag} in {}", i.path),
             Prepare::Pause { .. } => "pause".to_owned(),
             Prepare::TagDisks { tag, images, .. } => {
@@ -354,6 +376,9 @@ fn show(plan: &Plan) -> String {
                 if instance.is_some() { "QEMU" } else { "qemu-img" }
             ),
             Settle::Repoint { image: i, backing } => format!("repoint {} to {}", i.path, backing.path),
+            Settle::RestoreSide { of, from } => format!("restore {} from {from}", of.path()),
+            Settle::ResetNvram { nvram } => format!("reset {}", nvram.image.path),
+            Settle::DropSide { path } => format!("drop {path}"),
             Settle::Unlink { path } => format!("unlink {path}"),
         };
         line("settle", text);
@@ -420,6 +445,44 @@ fn creating_on_every_kind_of_domain() {
         show(&stopped.create(&with_memory("s"), CreateFlags::empty()).unwrap())
     );
     insta::assert_snapshot!(out);
+}
+
+#[test]
+fn side_state_goes_with_every_kind_of_snapshot() {
+    let mut out = String::new();
+    for (title, mut world, xml, flags) in [
+        ("off, internal, raw", off(ONE).with_side_state("raw"), named("s"), CreateFlags::empty()),
+        ("off, internal, qcow2", off(ONE).with_side_state("qcow2"), named("s"), CreateFlags::empty()),
+        ("off, external, qcow2", off(ONE).with_side_state("qcow2"), named("s"), CreateFlags::DISK_ONLY),
+        ("running, internal, qcow2", running(ONE).with_side_state("qcow2"), named("s"), CreateFlags::empty()),
+        ("running, disk-only, raw", running(ONE).with_side_state("raw"), named("s"), CreateFlags::DISK_ONLY),
+        ("running, memory, live", running(ONE).with_side_state("raw"), with_memory("s"), CreateFlags::empty()),
+        ("running, memory, halt", running(ONE).with_side_state("raw"), with_memory("s"), CreateFlags::HALT),
+    ] {
+        out += &format!("== {title}\n{}", show(&world.create(&xml, flags).unwrap()));
+        let paths: Vec<_> = world.snapshots[0].0.side.iter().map(|c| (c.of.clone(), c.at.clone())).collect();
+        for (of, at) in paths {
+            let kind = if matches!(of, SideState::Tpm(_)) { FileKind::Directory } else { FileKind::File(1) };
+            match at {
+                SidePlace::Copy(path) => {
+                    world.files.insert(path, FileFact { kind, header: None, saved_memory: false });
+                }
+                SidePlace::Tag => {
+                    let tag = Tag { id: "1".into(), name: "s".into(), vmstate: false };
+                    let vars = world.files.get_mut(Utf8Path::new("/i/vars")).unwrap();
+                    vars.header.as_mut().unwrap().tags.push(tag);
+                }
+            }
+        }
+        out += &format!("-- revert\n{}", show(&world.revert("s", RevertFlags::empty()).unwrap()));
+        out += &format!("-- delete\n{}", show(&world.delete("s").unwrap()));
+    }
+    insta::assert_snapshot!(out);
+    let refused = running(ONE).with_side_state("raw").create(&named("s"), CreateFlags::empty()).unwrap_err();
+    assert_eq!(
+        refused,
+        "Operation not supported: internal snapshots of a VM with pflash based firmware require QCOW2 nvram format"
+    );
 }
 
 /// r -> m -> l, external, of one disk.

@@ -7,7 +7,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # xmllint judges documents beside our own reader of the schema; virsh is what virsnap is compared with.
-sh dist/install-deps.sh xmllint:libxml2-utils virsh:libvirt-clients
+# A UEFI, a TPM's emulator and bridges are what guests have in tests of those.
+sh dist/install-deps.sh xmllint:libxml2-utils virsh:libvirt-clients swtpm:swtpm ip:iproute2 \
+    /usr/share/OVMF/OVMF_CODE_4M.fd:ovmf
 
 # The oracle's bindings, for the system's Python: an own Python of the user has none.
 if ! /usr/bin/python3 -c 'import dbus, gi' 2>/dev/null && command -v apt-get >/dev/null; then

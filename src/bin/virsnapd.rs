@@ -164,7 +164,11 @@ impl Drivers<'_> {
         let (store, host): (_, Arc<dyn Host>) = match driver {
             Driver::Test => return Ok(Service::test_driver(now).await?),
             Driver::Qemu => {
-                let settings = QemuConfig { runtime_dir: self.config.runtime_dir.join("qemu"), emulator: None };
+                let settings = QemuConfig {
+                    runtime_dir: self.config.runtime_dir.join("qemu"),
+                    state_dir: self.config.state_dir.join("qemu"),
+                    emulator: None,
+                };
                 (self.store(driver)?, Arc::new(QemuHost::new(settings, events)))
             }
             Driver::Xen => {

@@ -357,7 +357,7 @@ impl<'a> Run<'a> {
                 }
                 (_, Err(error)) => {
                     warn!(op = %self.plan.op, step = i, %error, "reported");
-                    if !matches!(step, Settle::Unlink { .. }) {
+                    if !matches!(step, Settle::Unlink { .. } | Settle::DropSide { .. }) {
                         self.reported.get_or_insert(error);
                     }
                 }
@@ -656,5 +656,6 @@ fn is_long(step: &Settle) -> bool {
             | Settle::Start(_)
             | Settle::Reload(_)
             | Settle::Unlink { .. }
+            | Settle::DropSide { .. }
     )
 }

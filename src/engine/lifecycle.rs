@@ -2,11 +2,13 @@
 
 use super::domain::{Domain, State};
 use super::service::{Inner, Service};
+use super::side;
 use crate::error::{Code, Error, Result};
 use crate::model::domain::{DomainState, RunState, reason};
 use crate::model::event::{EventKind, Lifecycle};
 use crate::model::flags::{self, StartFlags, UndefineFlags, XmlFlags};
 use crate::model::ids::{DomainId, Instance};
+use crate::model::side_state::SideState;
 use crate::model::tree::Tree;
 use crate::plan::refusal::Refusal;
 use crate::plan::steps::{MemorySource, Start};
@@ -202,6 +204,7 @@ impl Service {
     /// `virDomainUndefineFlags`.
     pub async fn undefine(&self, id: DomainId, flags: u32) -> Result<()> {
         let flags = UndefineFlags::parse(flags, "qemuDomainUndefineFlags")?;
+        side::check_undefine(flags)?;
         let domain = self.inner.domain(id)?;
         let _slot = domain.slot("undefine").await?;
         let state = domain.state();
@@ -215,6 +218,15 @@ impl Service {
             return Err(Refusal::UndefineSaved.into());
         }
         self.inner.finish_open_ops(&domain).await?;
+        let xml = state.inactive_xml().unwrap_or_default();
+        let mut goes = self.inner.side_of_undefined(id, xml, flags).await?;
+        if state.is_active() {
+            // The TPM is in use.
+            goes.retain(|piece| matches!(piece, SideState::Nvram(_)));
+        }
+        for piece in &goes {
+            self.inner.host.remove_side(piece).await?;
+        }
         self.inner.discard_saved(&domain).await?;
         if state.is_active() {
             let mut row = domain.state().row;
@@ -312,6 +324,9 @@ impl Inner {
     /// Start it. The store knows of the hypervisor before it exists.
     async fn boot(&self, domain: &Arc<Domain>, xml: String, flags: StartFlags) -> Result<()> {
         self.refuse_namesake(domain)?;
+        if flags.contains(StartFlags::RESET_NVRAM) {
+            self.reset_nvram(domain.id, &xml).await?;
+        }
         let instance = Instance(uuid::Uuid::new_v4());
         let live = LiveRow { instance, number: self.store.next_number()?, xml: xml.clone() };
         self.store.set_live(domain.id, Some(&live))?;

@@ -132,10 +132,15 @@ fn instances(plan: &Plan) -> BTreeSet<Instance> {
             | Prepare::TagDisks { instance, .. } => {
                 out.insert(*instance);
             }
+            Prepare::CopySide { instance, .. } => out.extend(*instance),
             Prepare::Start(start) => {
                 out.insert(start.instance);
             }
-            Prepare::Reserve { .. } | Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::CreateTag { .. } => {}
+            Prepare::MakeNvram { .. }
+            | Prepare::Reserve { .. }
+            | Prepare::Format { .. }
+            | Prepare::Sync { .. }
+            | Prepare::CreateTag { .. } => {}
         }
     }
     if let Commit::Switch { instance, .. } = &plan.commit {
@@ -164,6 +169,7 @@ fn instances(plan: &Plan) -> BTreeSet<Instance> {
             Settle::Start(start) | Settle::Reload(start) => {
                 out.insert(start.instance);
             }
+            Settle::RestoreSide { .. } | Settle::ResetNvram { .. } | Settle::DropSide { .. } => {}
             Settle::Publish(_) | Settle::ApplyTag { .. } | Settle::Repoint { .. } | Settle::Unlink { .. } => {}
         }
     }

@@ -96,6 +96,7 @@ impl Drop for Reporter {
 pub(super) fn prepare_name(step: &Prepare) -> &'static str {
     match step {
         Prepare::Reserve { .. } | Prepare::Format { .. } | Prepare::Sync { .. } => "creating overlays",
+        Prepare::MakeNvram { .. } | Prepare::CopySide { .. } => "copying firmware and TPM state",
         Prepare::AddNodes { .. } => "opening overlays",
         Prepare::Freeze { .. } => "freezing file systems",
         Prepare::Pause { .. } => "pausing",
@@ -120,6 +121,7 @@ pub(super) fn settle_name(step: &Settle) -> &'static str {
         Settle::MergeDown { .. } | Settle::MergeActive { .. } | Settle::PullUp { .. } | Settle::Repoint { .. } => {
             "merging"
         }
-        Settle::Unlink { .. } => "removing files",
+        Settle::RestoreSide { .. } | Settle::ResetNvram { .. } => "restoring firmware and TPM state",
+        Settle::Unlink { .. } | Settle::DropSide { .. } => "removing files",
     }
 }

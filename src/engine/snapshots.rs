@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::event::{EventKind, Lifecycle};
 use crate::model::flags::{self, CreateFlags, DeleteFlags, ListFlags};
 use crate::model::ids::{DomainId, Instance, SnapshotName};
+use crate::model::side_state::SideStates;
 use crate::model::snapshot::Memory;
 use crate::model::tree::Tree;
 use crate::plan::create::{self, CreateRequest};
@@ -41,6 +42,10 @@ impl Service {
             Some(xml) => self.inner.host.backends(state.instance(), xml).await?,
             None => Backends::new(),
         };
+        let side = match state.live_xml().or(state.inactive_xml()) {
+            Some(xml) => self.inner.host.side_state(id, xml).await?,
+            None => SideStates::default(),
+        };
         let request = CreateRequest {
             op: self.inner.store.new_op()?,
             domain: id,
@@ -54,10 +59,11 @@ impl Service {
             flags,
             caps: self.inner.host.capabilities(),
             backends: &backends,
+            side: &side,
         };
         let doc = read(xml, request.form(), flags)?;
         let draft = create::draft(&request, doc)?;
-        let facts = self.inner.host.look(&draft.paths()).await?;
+        let facts = self.inner.host.look(&draft.paths(&request)).await?;
         let planned = create::plan(&request, draft, &facts)?;
         let done = self.inner.run(&domain, planned.plan).await;
         self.inner.reap_transient(&domain);
@@ -70,13 +76,18 @@ impl Service {
         self.inner.finish_open_ops(domain).await?;
         let state = domain.state();
         let texts = |name: &SnapshotName| self.inner.store.texts(domain.id, name);
-        let facts = self.inner.host.look(&redefine::paths(&doc)?).await?;
+        let side = match &doc.texts.domain {
+            Some(xml) => self.inner.host.side_state(domain.id, xml).await?,
+            None => SideStates::default(),
+        };
+        let facts = self.inner.host.look(&redefine::paths(&doc, &side)?).await?;
         let request = RedefineRequest {
             domain: domain.id,
             tree: &state.tree,
             flags,
             caps: self.inner.host.capabilities(),
             transient: state.live_xml().filter(|_| !state.row.persistent),
+            side: &side,
             facts: &facts,
             texts: &texts,
         };
@@ -96,6 +107,10 @@ impl Service {
         let texts = self.inner.store.texts(id, name)?;
         let surroundings = self.inner.surroundings(&domain, &state)?;
         let foreign = surroundings.foreign();
+        let side = match &texts.domain {
+            Some(xml) => self.inner.host.side_state(id, xml).await?,
+            None => SideStates::default(),
+        };
         let request = RevertRequest {
             op: self.inner.store.new_op()?,
             domain: id,
@@ -112,6 +127,7 @@ impl Service {
             flags,
             risky: self.inner.settings.risky_revert,
             now: (self.inner.clock)(),
+            side: &side,
         };
         let draft = revert::draft(&request)?;
         self.inner.refuse_namesake(&domain)?;

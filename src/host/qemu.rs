@@ -12,6 +12,7 @@ mod addresses;
 mod agent;
 mod argv;
 mod block;
+mod bridges;
 mod capabilities;
 mod chains;
 mod cpu;
@@ -21,6 +22,7 @@ mod definition_tests;
 mod devices;
 mod disks;
 mod events;
+mod firmware;
 mod hardware;
 mod instance;
 mod job;
@@ -35,10 +37,12 @@ pub mod qmp;
 #[cfg(test)]
 mod real_tests;
 mod saves;
+mod side;
 pub(in crate::host) mod steps;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod tpm;
 mod transient;
 
 use crate::error::{Error, Result};
@@ -46,6 +50,7 @@ use crate::host::{CommitError, Host, HostEvent, Note, Probe, Report, command, im
 use crate::model::domain::{RunState, Runtime};
 use crate::model::file_system::FileSystem;
 use crate::model::ids::{DomainId, Instance, OpId};
+use crate::model::side_state::{Nvram, SideState, SideStates};
 use crate::plan::facts::{Capabilities, Facts, LiveSave};
 use crate::plan::steps::{Prepare, Settle, Start, SwitchDisk};
 use async_trait::async_trait;
@@ -62,6 +67,8 @@ use tokio::sync::mpsc;
 pub struct QemuConfig {
     /// Sockets, logs and notes of running guests; empty after a reboot.
     pub runtime_dir: Utf8PathBuf,
+    /// NVRAM files that no definition places elsewhere, TPM states, and the copies of both that snapshots have.
+    pub state_dir: Utf8PathBuf,
     /// The emulator of domains that name none; `None`: the first in `PATH`.
     pub emulator: Option<String>,
 }
@@ -151,7 +158,7 @@ impl Host for QemuHost {
     }
 
     fn check_definition(&self, xml: &str) -> Result<String> {
-        define::check(xml, &self.emulators)
+        define::check(xml, &self.emulators, &self.config.state_dir)
     }
 
     async fn start(&self, start: &Start, report: &dyn Report) -> Result<Runtime> {
@@ -208,6 +215,25 @@ impl Host for QemuHost {
     async fn file_systems(&self, instance: Instance, xml: &str) -> Result<Vec<FileSystem>> {
         let mounted = self.must_run(instance)?.agent()?.file_systems().await?;
         Ok(agent::on_disks(mounted, &launch::read(xml)?))
+    }
+
+    async fn side_state(&self, domain: DomainId, xml: &str) -> Result<SideStates> {
+        match launch::read(xml) {
+            Ok(hardware) => Ok(side::of(&hardware, domain, &self.config.state_dir)),
+            // A snapshot may be redefined here whose machine could not run here: it is not this host's to capture.
+            Err(error) => {
+                tracing::debug!(%domain, %error, "no side state of a definition that cannot be run");
+                Ok(SideStates { copies: side::copies(domain, &self.config.state_dir), ..SideStates::default() })
+            }
+        }
+    }
+
+    async fn reset_nvram(&self, nvram: &Nvram) -> Result<()> {
+        side::reset(nvram).await
+    }
+
+    async fn remove_side(&self, side: &SideState) -> Result<()> {
+        side::remove(side).await
     }
 
     async fn leftovers_gone(&self) {

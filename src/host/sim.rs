@@ -31,6 +31,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
 use crate::model::file_system::FileSystem;
 use crate::model::ids::{DomainId, Instance, OpId};
+use crate::model::side_state::{Nvram, SideState, SideStates};
 use crate::plan::facts::{Capabilities, Facts, LiveSave};
 use crate::plan::steps::{MemorySource, Prepare, Settle, Start, SwitchDisk};
 use async_trait::async_trait;
@@ -269,6 +270,17 @@ impl Host for SimHost {
             disks: vec![disk.target.clone()],
         };
         Ok(world.guest_mut(instance)?.disks.iter().enumerate().map(system).collect())
+    }
+
+    async fn side_state(&self, _domain: DomainId, xml: &str) -> Result<SideStates> {
+        let nvram = guest::disks_of(xml)?.into_iter().find(|d| d.target.as_str() == guest::NVRAM);
+        let all = nvram.map(|d| SideState::Nvram(Nvram { image: d.image, template: None })).into_iter().collect();
+        Ok(SideStates { all, copies: "/copies".into() })
+    }
+    async fn remove_side(&self, side: &SideState) -> Result<()> {
+        self.point("remove side state").await?;
+        self.world().unlink(side.path());
+        Ok(())
     }
 
     async fn look(&self, paths: &[Utf8PathBuf]) -> Result<Facts> {

@@ -1,6 +1,7 @@
 //! One snapshot: what was captured, of which disks, and where it is.
 
 use super::ids::{DiskTarget, SnapshotName};
+use super::side_state::SideCopy;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
@@ -215,6 +216,9 @@ pub struct Snapshot {
     /// The images that `<domain>` names.
     #[serde(default)]
     pub frozen: Vec<FrozenDisk>,
+    /// What it holds of the machine's side state. Not in its XML: it is of this host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub side: Vec<SideCopy>,
 }
 
 /// The large texts of a snapshot, kept in the store and read when asked for.

@@ -16,6 +16,7 @@ use super::checks::{check_disks, check_set};
 use super::definition::{replace_image, set_image};
 use super::facts::{Backends, Capabilities, Facts, FileKind, InternalMemory, LiveSave, SaveFrom, Transients};
 use super::refusal::Refusal;
+use super::side;
 use super::steps::{
     Change, Commit, CurrentChange, Existing, LiveChange, OpKind, Plan, Prepare, PutSnapshot, ResumeWhy, Settle,
     SwitchDisk,
@@ -24,6 +25,7 @@ use crate::error::Result;
 use crate::model::domain::DomainState;
 use crate::model::flags::{self, CreateFlags};
 use crate::model::ids::{DomainId, Image, Instance, OpId, SnapshotName};
+use crate::model::side_state::SideStates;
 use crate::model::snapshot::{Location, Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts};
 use crate::model::tree::Tree;
 use crate::xml::domain::{self, Device, DomainView};
@@ -64,6 +66,8 @@ pub struct CreateRequest<'a> {
     pub caps: Capabilities,
     /// How it has classified the domain's disks.
     pub backends: &'a Backends,
+    /// What belongs to the machine beside its disks.
+    pub side: &'a SideStates,
 }
 
 impl CreateRequest<'_> {
@@ -189,6 +193,7 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
             disks,
             revert_disks: Vec::new(),
             frozen,
+            side: Vec::new(),
         },
         view,
     })
@@ -218,7 +223,7 @@ fn check_quiesce(state: DomainState, view: &DomainView) -> Result<(), Refusal> {
 impl Draft {
     /// Every path that [`plan`] wants looked at.
     #[must_use]
-    pub fn paths(&self) -> Vec<Utf8PathBuf> {
+    pub fn paths(&self, request: &CreateRequest<'_>) -> Vec<Utf8PathBuf> {
         let mut out: Vec<Utf8PathBuf> = self.view.disks.iter().filter_map(|d| d.source.clone()).collect();
         for (disk, own) in self.snapshot.disks.iter().zip(&self.view.disks) {
             if let Some(path) = &disk.source {
@@ -230,6 +235,7 @@ impl Draft {
         if let Memory::External(path) = &self.snapshot.memory {
             out.push(path.clone());
         }
+        out.extend(side::paths(request.side));
         out
     }
 }
@@ -269,7 +275,11 @@ pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts) -> Result<
         }
     }
     let tag = name.0.clone();
-    let internal: Vec<Image> = internal_images(&snapshot, &view);
+    let mut internal: Vec<Image> = internal_images(&snapshot, &view);
+    let captured = side::capture(request, &snapshot, !internal.is_empty(), metadata, facts)?;
+    internal.extend(captured.tagged);
+    snapshot.side = captured.copies;
+    prepare.extend(captured.make);
     for image in &internal {
         if facts.header(&image.path).is_some_and(|h| h.tags.iter().any(|t| t.name == tag)) {
             return Err(Refusal::TagExists(tag).into());
@@ -279,11 +289,12 @@ pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts) -> Result<
     let mut settle = Vec::new();
     let commit = match request.instance {
         None => {
+            prepare.extend(captured.steps);
             prepare.extend(internal.into_iter().map(|image| Prepare::CreateTag { image, tag: tag.clone() }));
             Commit::Publish(Box::new(change))
         }
         Some(instance) => {
-            let active = Active { request, instance, snapshot: &snapshot, internal, switches };
+            let active = Active { request, instance, snapshot: &snapshot, internal, switches, copies: captured.steps };
             active.steps(change, facts, &mut prepare, &mut settle)?
         }
     };
@@ -311,6 +322,8 @@ struct Active<'a> {
     snapshot: &'a Snapshot,
     internal: Vec<Image>,
     switches: Vec<SwitchDisk>,
+    /// Of side state.
+    copies: Vec<Prepare>,
 }
 
 impl Active<'_> {
@@ -322,7 +335,7 @@ impl Active<'_> {
         prepare: &mut Vec<Prepare>,
         settle: &mut Vec<Settle>,
     ) -> Result<Commit> {
-        let Self { request, instance, snapshot, internal, switches } = self;
+        let Self { request, instance, snapshot, internal, switches, copies } = self;
         let caps = request.caps;
         let running = request.state == DomainState::Running;
         let manual = snapshot.disks.iter().any(|d| d.location == Some(Location::Manual));
@@ -332,6 +345,7 @@ impl Active<'_> {
             if running {
                 prepare.push(Prepare::Pause { instance });
             }
+            prepare.extend(copies);
             if let Some(vmstate) = internal.first().cloned() {
                 prepare.push(Prepare::SaveTag { instance, tag, vmstate, images: internal });
             }
@@ -360,10 +374,17 @@ impl Active<'_> {
             && internal.is_empty()
             && !switches.is_empty()
         {
+            prepare.extend(copies);
             prepare.push(Prepare::LiveSave { instance, path: path.clone(), header, disks: switches });
             prepare.push(Prepare::AwaitSave { instance, path: path.clone() });
             prepare.push(Prepare::Sync { path: path.clone() });
             return Ok(Commit::Publish(Box::new(change)));
+        }
+        let pause = running && (memory.is_some() || manual || !internal.is_empty());
+        let saves_running = memory.is_some() && caps.save_from == SaveFrom::Running;
+        let pauses_first = pause && !saves_running;
+        if !pauses_first {
+            prepare.extend(copies.iter().cloned());
         }
         // As late as can be, so that the file systems stand still no longer than the switch takes; but an agent whose
         // guest stands still does not answer.
@@ -371,10 +392,9 @@ impl Active<'_> {
             prepare.push(Prepare::Freeze { instance });
             settle.push(Settle::Thaw { instance });
         }
-        let pause = running && (memory.is_some() || manual || !internal.is_empty());
-        let saves_running = memory.is_some() && caps.save_from == SaveFrom::Running;
-        if pause && !saves_running {
+        if pauses_first {
             prepare.push(Prepare::Pause { instance });
+            prepare.extend(copies);
         }
         if let Some(path) = memory {
             prepare.push(Prepare::SaveMemory { instance, path: path.clone(), header, was_running: running });

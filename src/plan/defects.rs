@@ -23,7 +23,7 @@
 //! | K9 | reverts to an internal snapshot beneath an external one, writing into the overlay's base | refused until nothing lies on the image | `an_internal_snapshot_beneath_an_external_one_is_not_reverted_to`, `an_external_parent_of_an_internal_child_keeps_the_childs_image` |
 //! | K10 | stops the guest and then finds that the revert is impossible | checks first | `a_missing_image_is_found_before_anything_is_done`, `a_missing_or_damaged_memory_file_stops_no_guest` |
 //! | K11 | an old managed-save image survives a revert and comes back at the next start | a revert decides what becomes of it | — |
-//! | K12 | NVRAM and TPM are left out, silently | they belong to the snapshot | — |
+//! | K12 | NVRAM and TPM are left out, silently | they belong to the snapshot | `side_state_goes_with_every_kind_of_snapshot`, `a_tpm_goes_back_with_its_machine` |
 //! | K13 | revert and delete leave checkpoints that no longer match | bitmaps follow the disks; checkpoints do not exist over D-Bus | — |
 //!
 //! # Half done

@@ -23,6 +23,7 @@ use super::definition::replace_image;
 use super::facts::Facts;
 use super::graph::{Graph, overlay_image};
 use super::refusal::Refusal;
+use super::side;
 use super::steps::{Change, Commit, CurrentChange, LiveChange, OpKind, Plan, PutSnapshot, ResumeWhy, Settle};
 use crate::error::Result;
 use crate::model::domain::DomainState;
@@ -126,6 +127,7 @@ pub fn paths(request: &DeleteRequest<'_>) -> Result<Vec<Utf8PathBuf>> {
         }
     }
     out.extend(gone.revert_disks.iter().filter_map(|d| d.source.clone()));
+    out.extend(side::places(gone));
     out.sort();
     out.dedup();
     Ok(out)
@@ -216,11 +218,12 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
             unlink.push(path.clone());
         }
     }
-    work.extend(remove_tags(gone, facts, &open, request)?);
+    let (nvram, drops) = side::remove(gone, facts);
+    work.extend(remove_tags(gone, nvram, facts, &open, request)?);
     // An image goes before what it lies on.
     unlink.sort_by_key(|p| (std::cmp::Reverse(graph.chain(p, facts).len()), p.clone()));
     unlink.dedup();
-    Ok(assemble(request, gone, work, pivots, edit.finish(&unlink), unlink))
+    Ok(assemble(request, gone, work, pivots, edit.finish(&unlink), unlink, drops))
 }
 
 /// Whether the domain still is what the snapshot is about: a disk that it has no more may be in use elsewhere, and a chain
@@ -304,6 +307,7 @@ fn fate(request: &DeleteRequest<'_>, gone: &Snapshot, base: &Image, mut dependen
 
 fn remove_tags(
     gone: &Snapshot,
+    nvram: Vec<Image>,
     facts: &Facts,
     open: &[Utf8PathBuf],
     request: &DeleteRequest<'_>,
@@ -322,6 +326,9 @@ fn remove_tags(
         }
         by_holder.entry(request.instance.filter(|_| is_open)).or_default().push(image.clone());
     }
+    if !nvram.is_empty() {
+        by_holder.entry(request.instance).or_default().extend(nvram);
+    }
     Ok(by_holder
         .into_iter()
         .map(|(instance, images)| Settle::RemoveTag { instance, images, tag: tag.clone() })
@@ -336,6 +343,7 @@ fn assemble(
     pivots: Vec<Settle>,
     change: Change,
     unlink: Vec<Utf8PathBuf>,
+    drops: Vec<Settle>,
 ) -> Plan {
     let mut settle = Vec::new();
     let commit = if work.is_empty() {
@@ -360,6 +368,7 @@ fn assemble(
         Commit::Publish(Box::new(mark))
     };
     settle.extend(unlink.into_iter().map(|path| Settle::Unlink { path }));
+    settle.extend(drops);
     Plan {
         op: request.op,
         kind: OpKind::Delete,

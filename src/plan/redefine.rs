@@ -7,10 +7,12 @@ use super::create::check_name;
 use super::facts::{Backends, Capabilities, Facts, Transients};
 use super::graph::overlay_image;
 use super::refusal::Refusal;
+use super::side;
 use super::steps::{Change, CurrentChange, PutSnapshot};
 use crate::error::Result;
 use crate::model::flags::CreateFlags;
 use crate::model::ids::{DomainId, SnapshotName};
+use crate::model::side_state::SideStates;
 use crate::model::snapshot::{Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts};
 use crate::model::tree::Tree;
 use crate::xml::domain::{self, DomainView};
@@ -30,6 +32,8 @@ pub struct RedefineRequest<'a> {
     pub caps: Capabilities,
     /// The running definition, if the domain has no other.
     pub transient: Option<&'a str>,
+    /// What belongs, in the document's definition, to the machine beside its disks.
+    pub side: &'a SideStates,
     /// What is at [`paths`].
     pub facts: &'a Facts,
     /// Reads the texts of a snapshot.
@@ -37,7 +41,7 @@ pub struct RedefineRequest<'a> {
 }
 
 /// Every path that [`plan`] wants looked at: the images of `<domain>`, and the overlays.
-pub fn paths(doc: &SnapshotDoc) -> Result<Vec<Utf8PathBuf>> {
+pub fn paths(doc: &SnapshotDoc, side: &SideStates) -> Result<Vec<Utf8PathBuf>> {
     let mut out: Vec<Utf8PathBuf> =
         doc.disks.iter().chain(&doc.revert_disks).filter_map(|d| d.source.clone()).collect();
     if let (Some(xml), Some(name)) = (&doc.texts.domain, &doc.name) {
@@ -45,6 +49,9 @@ pub fn paths(doc: &SnapshotDoc) -> Result<Vec<Utf8PathBuf>> {
             out.push(align::overlay_path(&source, name));
             out.push(source);
         }
+    }
+    if let Some(name) = &doc.name {
+        out.extend(side::adoptable(side, doc.creation_time.unwrap_or(0), name));
     }
     Ok(out)
 }
@@ -90,7 +97,7 @@ pub fn plan(request: &RedefineRequest<'_>, doc: SnapshotDoc) -> Result<(Snapshot
     let rules = align::Rules { mode, set: request.caps.disks, backends: &Backends::new() };
     let mut disks = align::align(doc.disks, &view, rules)?;
     align::assign_names(&mut disks, &view, name.as_str(), request.facts)?;
-    let snapshot = Snapshot {
+    let mut snapshot = Snapshot {
         name: name.clone(),
         description: doc.description,
         parent: doc.parent.map(SnapshotName),
@@ -100,7 +107,9 @@ pub fn plan(request: &RedefineRequest<'_>, doc: SnapshotDoc) -> Result<(Snapshot
         disks,
         revert_disks: doc.revert_disks,
         frozen: domain::frozen_disks(domain_xml)?,
+        side: Vec::new(),
     };
+    snapshot.side = side::adopt(old.map(AsRef::as_ref), &snapshot, request.side, request.facts);
     let mut change = Change::default();
     if request.caps.transients == Transients::Defined {
         change.define(request.transient);

@@ -138,6 +138,14 @@ pub enum Refusal {
     NoVmstate(String),
     #[error("Failed to open file '{path}': No such file or directory")]
     MemoryMissing { path: Utf8PathBuf },
+    #[error("internal snapshots of a VM with pflash based firmware require QCOW2 nvram format")]
+    NvramFormat,
+    #[error("the snapshot's own firmware variables or TPM state are missing at '{path}'; FORCE reverts without them")]
+    SideMissing { path: Utf8PathBuf },
+    #[error("NVRAM '{path}' has {now} bytes now and had {then} when the snapshot was taken")]
+    NvramSize { path: Utf8PathBuf, now: u64, then: u64 },
+    #[error("unable to find any master var store for NVRAM: {path}")]
+    NoTemplate { path: Utf8PathBuf },
     #[error("failed to read domain XML")]
     MemoryBroken,
     #[error("image '{path}' of disk '{disk}' lies beneath external snapshot '{needs}', which would be damaged")]
@@ -203,6 +211,7 @@ impl Refusal {
             | BlockMissing(_)
             | RevertNeedsFiles(_)
             | RevertState(_)
+            | NvramFormat
             | InternalBeneath { .. }
             | TagNotActive { .. } => Code::OperationUnsupported,
             BadState(_)
@@ -219,6 +228,9 @@ impl Refusal {
             | SavedMissing(_)
             | SavedBroken(_)
             | MemoryBroken
+            | SideMissing { .. }
+            | NoTemplate { .. }
+            | NvramSize { .. }
             | DiskGone { .. }
             | NotInChain
             | MemoryExists(_)

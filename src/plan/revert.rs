@@ -25,6 +25,7 @@ use super::definition::{replace_image, set_image};
 use super::facts::{Facts, FileKind};
 use super::graph::Graph;
 use super::refusal::Refusal;
+use super::side::{self, Restore};
 use super::steps::{
     Change, Commit, CurrentChange, Existing, LiveChange, MemorySource, OpKind, Plan, Prepare, PutSnapshot, ResumeWhy,
     SavedChange, Settle, Start,
@@ -34,6 +35,7 @@ use crate::model::domain::{DomainState, ManagedSave};
 use crate::model::flags::{self, RevertFlags};
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
 use crate::model::risk::RiskyRevert;
+use crate::model::side_state::SideStates;
 use crate::model::snapshot::{Location, Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts, SourceType};
 use crate::xml::domain::{self, DiskView, DomainView};
 use crate::xml::edit;
@@ -75,6 +77,8 @@ pub struct RevertRequest<'a> {
     pub risky: RiskyRevert,
     /// Seconds since the Epoch.
     pub now: i64,
+    /// What belongs, in the target's definition, to the machine beside its disks.
+    pub side: &'a SideStates,
 }
 
 /// Flag words that no request may carry.
@@ -83,7 +87,6 @@ pub fn check_flags(bits: u32) -> Result<RevertFlags> {
     if raw.contains(RevertFlags::RUNNING | RevertFlags::PAUSED) {
         return Err(flags::exclusive("VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING", "VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED"));
     }
-    // RESET_NVRAM has nothing to do: a domain with NVRAM is refused at define.
     RevertFlags::parse(bits, "qemuSnapshotRevert")
 }
 
@@ -179,6 +182,7 @@ impl Draft<'_> {
             out.push(path.clone());
         }
         out.extend(given_up(request));
+        out.extend(side::places(self.target));
         out
     }
 }
@@ -235,6 +239,16 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
         Memory::Internal => MemorySource::Tag(target.name.0.clone()),
         Memory::No | Memory::Default => MemorySource::Boot,
     };
+    let restore = Restore {
+        side: request.side,
+        reset_nvram: request.flags.contains(RevertFlags::RESET_NVRAM),
+        force: request.flags.contains(RevertFlags::FORCE),
+        loads_tags: matches!(memory, MemorySource::Tag(_)),
+    };
+    let restored = side::restore(target, restore, facts)?;
+    // What was once is not again: a guest that asks its generation id learns that it went back.
+    domain_xml = edit::set_genid(&domain_xml, request.new_instance.0)?;
+    inactive_xml = edit::set_genid(&inactive_xml, request.new_instance.0)?;
     let ends_paused = request.flags.contains(RevertFlags::PAUSED)
         || (target.state == SnapshotState::Paused && !request.flags.contains(RevertFlags::RUNNING));
     let starts = target.state.is_live() || request.flags.intersects(RevertFlags::RUNNING | RevertFlags::PAUSED);
@@ -266,6 +280,7 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
             }
         }
     }
+    settle.extend(restored);
     change.live = LiveChange::Clear;
     if starts {
         let instance = in_place.unwrap_or(request.new_instance);

@@ -14,6 +14,7 @@
 
 use crate::model::domain::ManagedSave;
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
+use crate::model::side_state::{Nvram, SideState};
 use crate::model::snapshot::{Snapshot, SnapshotTexts};
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
@@ -173,6 +174,20 @@ pub enum Prepare {
         images: Vec<Image>,
         /// The tag, known to be absent.
         tag: String,
+    },
+    /// Make an NVRAM file from its template, if it is missing. Inverse: none, a start would have made it too.
+    MakeNvram {
+        /// The file.
+        nvram: Nvram,
+    },
+    /// Copy a piece of side state, of one instant, over whatever is there. Inverse: remove the copy.
+    CopySide {
+        /// The hypervisor that has it open.
+        instance: Option<Instance>,
+        /// What.
+        of: SideState,
+        /// Where to, in the daemon's own directory.
+        to: Utf8PathBuf,
     },
     /// Start the domain with its CPUs stopped. Inverse: end it.
     Start(Box<Start>),
@@ -341,6 +356,23 @@ pub enum Settle {
         /// The backing file's new name.
         backing: Image,
     },
+    /// Bring a piece of side state back from its copy. Nobody has it open.
+    RestoreSide {
+        /// What.
+        of: SideState,
+        /// The copy.
+        from: Utf8PathBuf,
+    },
+    /// Make an NVRAM file from its template, whatever is in it; its tags stay. Nobody has it open.
+    ResetNvram {
+        /// The file.
+        nvram: Nvram,
+    },
+    /// Remove a copy of side state. Absent is fine.
+    DropSide {
+        /// The copy.
+        path: Utf8PathBuf,
+    },
     /// Remove a file that nothing refers to; refused by the host if a process has it open or an image beside it lies on
     /// it. Absent is fine.
     Unlink {
@@ -369,7 +401,12 @@ impl Settle {
     pub fn is_must(&self) -> bool {
         !matches!(
             self,
-            Self::Unlink { .. } | Self::Start(_) | Self::Reload(_) | Self::Resume { .. } | Self::Thaw { .. }
+            Self::Unlink { .. }
+                | Self::DropSide { .. }
+                | Self::Start(_)
+                | Self::Reload(_)
+                | Self::Resume { .. }
+                | Self::Thaw { .. }
         )
     }
 }

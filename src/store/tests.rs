@@ -32,6 +32,7 @@ fn snapshot(name: &str) -> PutSnapshot {
         disks: vec![SnapshotDisk::named("vda")],
         revert_disks: Vec::new(),
         frozen: Vec::new(),
+        side: Vec::new(),
     };
     PutSnapshot {
         snapshot,

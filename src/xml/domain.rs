@@ -129,6 +129,8 @@ pub struct DomainView {
     pub nvram_path: Option<Utf8PathBuf>,
     /// `<nvram format>`.
     pub nvram_format: Option<String>,
+    /// Whether a TPM's state outlives the definition.
+    pub keeps_tpm: bool,
     /// Whether the guest agent's channel is there.
     pub has_agent_channel: bool,
     /// `<description>`.
@@ -249,6 +251,7 @@ pub(crate) fn view_element(root: Element<'_>, document: &Document<'_>) -> Result
         has_nvram: nvram.is_some() || pflash || automatic,
         nvram_path: nvram_path.map(Utf8PathBuf::from),
         nvram_format: nvram.and_then(|n| n.attribute_text("format")).map(str::to_owned),
+        keeps_tpm: root.find("devices/tpm/backend").and_then(|b| b.attribute("persistent_state")) == Some("yes"),
         has_agent_channel,
         description: root.text("description"),
         title: root.text("title"),

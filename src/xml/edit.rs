@@ -86,6 +86,16 @@ pub fn set_uuid(xml: &str, uuid: Uuid) -> Result<String> {
     })
 }
 
+/// Give the domain another generation id, if it has one.
+pub fn set_genid(xml: &str, genid: Uuid) -> Result<String> {
+    edit(xml, |splicer, root| {
+        if let Some(element) = root.child("genid") {
+            splicer.set_text(element, &genid.hyphenated().to_string());
+        }
+        Ok(())
+    })
+}
+
 /// Call the outermost element `name`: `domain` or `inactiveDomain`.
 pub fn rename_root(xml: &str, name: &str) -> Result<String> {
     edit(xml, |splicer, root| {

@@ -20,6 +20,7 @@ fn snapshot(doc: &SnapshotDoc) -> Snapshot {
         disks: doc.disks.clone(),
         revert_disks: doc.revert_disks.clone(),
         frozen: Vec::new(),
+        side: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A machine: its world, its state file, and one daemon after the other.
 
+use crate::schedule::Shape;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -53,7 +54,8 @@ pub enum End {
 const AGENT: &str =
     "    <channel type='unix'>\n      <target type='virtio' name='org.qemu.guest_agent.0'/>\n    </channel>\n";
 
-fn definition(disks: usize) -> String {
+fn definition(disks: usize, nvram: Option<&str>) -> String {
+    let nvram = nvram.map(|f| format!("    <nvram format='{f}'>/img/vars</nvram>\n")).unwrap_or_default();
     let disk = |i: usize| {
         let name = ["vda", "vdb"][i];
         format!(
@@ -64,19 +66,24 @@ fn definition(disks: usize) -> String {
     let disks: String = (0..disks).map(disk).collect();
     format!(
         "<domain type='qemu'>\n  <name>guest</name>\n  <uuid>{DOMAIN}</uuid>\n  <memory unit='KiB'>131072</memory>\n  \
-         <vcpu>1</vcpu>\n  <os>\n    <type arch='x86_64' machine='pc'>hvm</type>\n  </os>\n  <devices>\n{disks}{AGENT}  </devices>\n</domain>\n"
+         <vcpu>1</vcpu>\n  <os>\n    <type arch='x86_64' machine='pc'>hvm</type>\n{nvram}  </os>\n  <devices>\n{disks}{AGENT}  </devices>\n</domain>\n"
     )
 }
 
 impl Machine {
     /// A machine with one defined domain, after these calls.
-    pub fn set_up(disks: usize, capabilities: Capabilities, transient: bool, calls: &[Call]) -> Self {
+    pub fn set_up(shape: &Shape) -> Self {
+        let Shape { disks, nvram, capabilities, transient, .. } = *shape;
+        let calls = &shape.set_up;
         let mut world = World::default();
         for name in ["vda", "vdb"].iter().take(disks) {
             let value = world.next_value();
             let mut image = ImageBody::new("qcow2", None);
             image.blocks.extend([(0, value), (3, value), (9, value)]);
             world.place(format!("/img/{name}.qcow2").as_str().into(), Body::Image(image));
+        }
+        if let Some(format) = nvram {
+            world.place("/img/vars".into(), Body::Image(ImageBody::new(format, None)));
         }
         let fuse = Arc::new(Fuse::new([]));
         let store = Store::in_memory().unwrap();
@@ -85,9 +92,9 @@ impl Machine {
         let all = calls.to_vec();
         let end = machine.life(async move |service| {
             if transient {
-                service.create_xml(&definition(disks), 0).await?;
+                service.create_xml(&definition(disks, nvram), 0).await?;
             } else {
-                service.define(&definition(disks)).await?;
+                service.define(&definition(disks, nvram)).await?;
             }
             for call in all {
                 machine_call(&service, call).await.map_err(|e| Error::internal(format!("set-up {call:?}: {e}")))?;

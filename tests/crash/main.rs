@@ -99,6 +99,17 @@ shapes! {
     transient_create_quiesced
     transient_create_memory
     transient_delete
+    nvram_raw_create_internal_off
+    nvram_qcow2_create_internal_running
+    nvram_raw_create_disk_only_running
+    nvram_raw_create_memory_live
+    nvram_raw_revert_internal_off
+    nvram_qcow2_revert_internal_running
+    nvram_raw_revert_disk_only_running
+    nvram_raw_revert_memory
+    nvram_qcow2_delete_internal_running
+    nvram_raw_delete_active_merge
+    nvram_raw_delete_metadata_only
     xen_create_running
     xen_create_paused
     xen_create_halt

@@ -3,12 +3,13 @@
 use crate::machine::{DOMAIN, Machine};
 use camino::Utf8PathBuf;
 use std::collections::{BTreeMap, BTreeSet};
+use virsnap::host::sim::guest::{NVRAM, disks_of};
 use virsnap::host::sim::world::{Blocks, Disks};
 use virsnap::host::sim::{Body, World, hold};
 use virsnap::model::domain::ManagedSave;
 use virsnap::model::ids::{Instance, SnapshotName};
+use virsnap::model::side_state::SidePlace;
 use virsnap::model::snapshot::{Location, Memory, Snapshot, SnapshotTexts};
-use virsnap::xml::domain::frozen_disks;
 
 /// What the store says; nothing in it depends on when it was said.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,9 +88,8 @@ impl Picture {
 
 fn disks(world: &World, xml: &str) -> Result<Disks, String> {
     let mut out = Disks::new();
-    for disk in frozen_disks(xml).map_err(|e| e.to_string())? {
-        let Some(image) = disk.image else { continue };
-        out.insert(disk.target, world.content(&image.path).map_err(|e| e.to_string())?);
+    for disk in disks_of(xml).map_err(|e| e.to_string())? {
+        out.insert(disk.target, world.content(&disk.image.path).map_err(|e| e.to_string())?);
     }
     Ok(out)
 }
@@ -110,6 +110,13 @@ fn content(world: &World, snapshot: &Snapshot) -> Content {
             _ => continue,
         };
         out.disks.insert(disk.name.clone(), held.map_err(|e| e.to_string()));
+    }
+    for copy in &snapshot.side {
+        let held = match &copy.at {
+            SidePlace::Tag => world.tagged(copy.of.path(), name),
+            SidePlace::Copy(path) => world.content(path),
+        };
+        out.disks.insert(NVRAM.to_owned(), held.map_err(|e| e.to_string()));
     }
     out.memory = match &snapshot.memory {
         Memory::External(path) => Some(world.saved_memory(path).map_err(|e| e.to_string())),

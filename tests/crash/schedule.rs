@@ -10,6 +10,8 @@ use virsnap::plan::facts::Capabilities;
 /// An operation and the machine it meets.
 pub struct Shape {
     pub disks: usize,
+    /// The format of its firmware's variables, if it has some.
+    pub nvram: Option<&'static str>,
     pub capabilities: Capabilities,
     pub transient: bool,
     pub set_up: Vec<Call>,
@@ -63,7 +65,7 @@ struct Run {
 
 impl Shape {
     fn machine(&self) -> Machine {
-        Machine::set_up(self.disks, self.capabilities, self.transient, &self.set_up)
+        Machine::set_up(self)
     }
 
     fn expected(&self) -> (Expected, usize, usize) {

@@ -40,13 +40,22 @@ fn shape(set_up: &[Call], call: Call) -> Shape {
     let mut set_up = set_up.to_vec();
     set_up.extend([Tick, Tick, Tick]);
     let capabilities = Capabilities::qemu(LiveSave::Background);
-    Shape { disks: 1, capabilities, transient: false, set_up, call, parts: Vec::new() }
+    Shape { disks: 1, nvram: None, capabilities, transient: false, set_up, call, parts: Vec::new() }
 }
 fn two(shape: Shape) -> Shape {
     Shape { disks: 2, ..shape }
 }
 fn stopped(shape: Shape) -> Shape {
     Shape { capabilities: Capabilities::qemu(LiveSave::No), ..shape }
+}
+fn one(shape: Shape) -> Shape {
+    Shape { disks: 1, ..shape }
+}
+fn raw_nvram(shape: Shape) -> Shape {
+    Shape { nvram: Some("raw"), ..shape }
+}
+fn qcow2_nvram(shape: Shape) -> Shape {
+    Shape { nvram: Some("qcow2"), ..shape }
 }
 fn xen(shape: Shape) -> Shape {
     Shape { capabilities: Capabilities::xen(), ..shape }
@@ -344,4 +353,39 @@ pub fn xen_managed_save_start() -> Shape {
 }
 pub fn xen_transient_create() -> Shape {
     xen(transient_create())
+}
+
+// --- the same with firmware variables ---
+pub fn nvram_raw_create_internal_off() -> Shape {
+    raw_nvram(create_internal_off())
+}
+pub fn nvram_qcow2_create_internal_running() -> Shape {
+    qcow2_nvram(create_internal_running())
+}
+pub fn nvram_raw_create_disk_only_running() -> Shape {
+    raw_nvram(create_disk_only_running())
+}
+pub fn nvram_raw_create_memory_live() -> Shape {
+    raw_nvram(create_memory_live())
+}
+pub fn nvram_raw_revert_internal_off() -> Shape {
+    one(raw_nvram(revert_internal_off()))
+}
+pub fn nvram_qcow2_revert_internal_running() -> Shape {
+    one(qcow2_nvram(revert_internal_running()))
+}
+pub fn nvram_raw_revert_disk_only_running() -> Shape {
+    one(raw_nvram(revert_disk_only_running()))
+}
+pub fn nvram_raw_revert_memory() -> Shape {
+    raw_nvram(revert_memory())
+}
+pub fn nvram_qcow2_delete_internal_running() -> Shape {
+    qcow2_nvram(delete_internal_running())
+}
+pub fn nvram_raw_delete_active_merge() -> Shape {
+    raw_nvram(delete_active_merge())
+}
+pub fn nvram_raw_delete_metadata_only() -> Shape {
+    raw_nvram(delete_metadata_only())
 }

@@ -7,6 +7,7 @@
 
 use super::hardware::Hardware;
 use super::hardware::address::{Drive, Pci, SerialPort, Usb};
+use super::hardware::board_device::{SoundModel, WatchdogModel};
 use super::hardware::chardev::Port;
 use super::hardware::controller::{ControllerKind, PciModel, ScsiModel, UsbModel};
 use super::hardware::device::InputPlug;
@@ -192,6 +193,10 @@ fn pci_devices(hardware: &mut Hardware) -> Vec<(usize, &mut Option<Pci>)> {
     all.extend(hardware.balloon.iter_mut().map(|d| (d.range.start, &mut d.pci)));
     all.extend(hardware.rngs.iter_mut().map(|d| (d.range.start, &mut d.pci)));
     all.extend(hardware.videos.iter_mut().map(|d| (d.range.start, &mut d.pci)));
+    let sounds = hardware.sounds.iter_mut().filter(|d| d.model != SoundModel::Sb16);
+    all.extend(sounds.map(|d| (d.range.start, &mut d.pci)));
+    let watchdogs = hardware.watchdogs.iter_mut().filter(|d| d.model == WatchdogModel::I6300esb);
+    all.extend(watchdogs.map(|d| (d.range.start, &mut d.pci)));
     for input in &mut hardware.inputs {
         if let InputPlug::Virtio(pci) = &mut input.plug {
             all.push((input.range.start, pci));

@@ -7,12 +7,21 @@ use super::devices::{self, Board};
 use super::hardware::board::{BootDevice, CpuMode};
 use super::hardware::controller::{Controller, ControllerKind, UsbModel};
 use super::hardware::disk::Media;
+use super::hardware::firmware::Firmware;
 use super::hardware::{Hardware, OnCrash, OnEnd};
+use crate::model::ids::Image;
 use camino::Utf8Path;
+use serde_json::json;
 use std::fmt::Display;
 
 /// The longest path of a socket.
 const SOCKET_PATH_MAX: usize = 107;
+
+/// The node of the firmware's variables.
+pub(crate) const NVRAM_NODE: &str = "virsnap-pflash1";
+const CODE_NODE: &str = "virsnap-pflash0";
+/// swtpm's control socket, in the instance's directory.
+pub(crate) const TPM_SOCKET: &str = "tpm.sock";
 
 /// How the guest gets its memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +89,8 @@ pub(crate) fn build(hardware: &Hardware, chains: &Chains, dir: &Utf8Path, incomi
     let mut args = Args::default();
     args.value("-name", Value::of(&format!("guest={}", escape(&hardware.name))).set("debug-threads", "on"));
     args.flag("-S");
-    board(&mut args, hardware);
+    let flashes = flashes(&mut args, hardware);
+    board(&mut args, hardware, flashes);
     args.flag("-no-user-config");
     args.flag("-nodefaults");
     args.add("-display", "none");
@@ -113,17 +123,30 @@ pub(crate) fn build(hardware: &Hardware, chains: &Chains, dir: &Utf8Path, incomi
     for chardev in &hardware.chardevs {
         devices::chardev(&mut args, dir, chardev);
     }
+    if let Some(tpm) = &hardware.tpm {
+        let socket = socket_in(dir, TPM_SOCKET);
+        args.value("-chardev", Value::of("socket").set("id", "chrtpm").set("path", socket));
+        args.value("-tpmdev", Value::of("emulator").set("id", "tpm-tpm0").set("chardev", "chrtpm"));
+        args.device(Value::of(tpm.device).set("tpmdev", "tpm-tpm0").set("id", "tpm0"));
+    }
     for (n, input) in hardware.inputs.iter().enumerate() {
         devices::input(&mut args, &board, n, input);
     }
     if let Some(vnc) = &hardware.vnc {
         devices::vnc(&mut args, vnc);
     }
+    devices::sounds(&mut args, &board, &hardware.sounds);
     for (n, video) in hardware.videos.iter().enumerate() {
         devices::video(&mut args, &board, n, video);
     }
     if incoming == Incoming::Deferred {
         args.add("-incoming", "defer");
+    }
+    for (n, watchdog) in hardware.watchdogs.iter().enumerate() {
+        devices::watchdog(&mut args, &board, n, watchdog);
+    }
+    if let Some(genid) = hardware.genid.flatten() {
+        args.device(Value::of("vmgenid").set("guid", genid).set("id", "vmgenid0"));
     }
     if let Some(balloon) = &hardware.balloon {
         devices::balloon(&mut args, &board, balloon);
@@ -143,7 +166,39 @@ pub(crate) fn build(hardware: &Hardware, chains: &Chains, dir: &Utf8Path, incomi
     args.0
 }
 
-fn board(args: &mut Args, hardware: &Hardware) {
+/// The flash chips of a UEFI: code, variables.
+struct Flashes {
+    code: Option<&'static str>,
+    variables: Option<&'static str>,
+}
+
+fn flashes(args: &mut Args, hardware: &Hardware) -> Flashes {
+    let Firmware::Flash(flash) = &hardware.os.firmware else { return Flashes { code: None, variables: None } };
+    flash_nodes(args, CODE_NODE, &flash.code, true);
+    let nvram = hardware.os.firmware.nvram();
+    if let Some(nvram) = &nvram {
+        flash_nodes(args, NVRAM_NODE, &nvram.image, false);
+    }
+    if flash.secure {
+        args.add("-global", "driver=cfi.pflash01,property=secure,value=on");
+    }
+    Flashes { code: Some(CODE_NODE), variables: nvram.map(|_| NVRAM_NODE) }
+}
+
+fn flash_nodes(args: &mut Args, name: &str, image: &Image, read_only: bool) {
+    let file = format!("{name}-file");
+    let storage = json!({
+        "driver": "file", "filename": image.path, "node-name": file, "auto-read-only": true, "discard": "unmap",
+    });
+    args.add("-blockdev", storage.to_string());
+    let mut format = json!({ "driver": image.format, "node-name": name, "read-only": read_only, "file": file });
+    if image.format != "raw" {
+        format["backing"] = serde_json::Value::Null;
+    }
+    args.add("-blockdev", format.to_string());
+}
+
+fn board(args: &mut Args, hardware: &Hardware, flashes: Flashes) {
     let word = |on: bool| if on { "on" } else { "off" };
     let machine = Value::of(hardware.os.machine.as_deref().unwrap_or("pc"))
         .set("usb", "off")
@@ -151,7 +206,9 @@ fn board(args: &mut Args, hardware: &Hardware) {
         .set("acpi", word(hardware.features.acpi))
         .maybe("smm", hardware.features.smm.map(word))
         .maybe("vmport", hardware.features.vmport.map(word))
-        .maybe("hpet", hardware.clock.hpet.map(word));
+        .maybe("hpet", hardware.clock.hpet.map(word))
+        .maybe("pflash0", flashes.code)
+        .maybe("pflash1", flashes.variables);
     args.value("-machine", machine);
     args.add("-accel", if hardware.kvm { "kvm" } else { "tcg" });
     if let Some(cpu) = cpu(hardware) {
@@ -225,9 +282,11 @@ fn boot(args: &mut Args, hardware: &Hardware) {
         .maybe("splash-time", os.menu_timeout)
         .maybe("reboot-timeout", os.reboot_timeout);
     args.value("-boot", boot);
-    for (flag, value) in
-        [("-bios", &os.bios), ("-kernel", &os.kernel), ("-initrd", &os.initrd), ("-append", &os.cmdline)]
-    {
+    let rom = match &os.firmware {
+        Firmware::Rom(path) => Some(path.clone()),
+        Firmware::Own | Firmware::Wanted(_) | Firmware::Flash(_) => None,
+    };
+    for (flag, value) in [("-bios", &rom), ("-kernel", &os.kernel), ("-initrd", &os.initrd), ("-append", &os.cmdline)] {
         if let Some(value) = value {
             args.add(flag, value);
         }

@@ -4,19 +4,24 @@
 //! Must not know: how a guest is started.
 
 use super::addresses;
+use super::firmware::{self, Purpose};
 use super::hardware::Hardware;
+use super::hardware::firmware::{Firmware, NvramWish};
 use super::probe::Emulators;
 use crate::error::{Error, Result};
+use crate::model::side_state::Template;
 use crate::xml::element::{Document, Element};
+use crate::xml::escape;
 use crate::xml::scan::Limits;
 use crate::xml::splice::Splicer;
+use camino::{Utf8Path, Utf8PathBuf};
 
 /// The definition with UUID, emulator, machine version, MACs, implied devices and addresses.
-pub(crate) fn check(xml: &str, emulators: &Emulators) -> Result<String> {
+pub(crate) fn check(xml: &str, emulators: &Emulators, state_dir: &Utf8Path) -> Result<String> {
     let limits = Limits::default();
     let document = Document::parse(xml, &limits)?;
     let hardware = Hardware::read(document.root().node())?;
-    let completed = complete(&document, &hardware, emulators)?;
+    let completed = complete(&document, &hardware, emulators, state_dir)?;
 
     let document = Document::parse(&completed, &limits)?;
     let mut hardware = Hardware::read(document.root().node())?;
@@ -31,7 +36,12 @@ pub(crate) fn check(xml: &str, emulators: &Emulators) -> Result<String> {
     Ok(splicer.finish())
 }
 
-fn complete(document: &Document<'_>, hardware: &Hardware, emulators: &Emulators) -> Result<String> {
+fn complete(
+    document: &Document<'_>,
+    hardware: &Hardware,
+    emulators: &Emulators,
+    state_dir: &Utf8Path,
+) -> Result<String> {
     let root = document.root();
     let mut splicer = Splicer::new(document);
     if hardware.uuid.is_none()
@@ -54,6 +64,17 @@ fn complete(document: &Document<'_>, hardware: &Hardware, emulators: &Emulators)
                 document.place(kind).line
             )));
         }
+        uefi(root, hardware, &machine, state_dir, &mut splicer)?;
+    }
+    if hardware.genid == Some(None)
+        && let Some(genid) = root.child("genid")
+    {
+        splicer.set_text(genid, &uuid::Uuid::new_v4().to_string());
+    }
+    for controller in hardware.controllers.iter().filter(|c| !c.index_given) {
+        if let Some(e) = root.descendants().find(|e| e.range().start == controller.range.start) {
+            splicer.set_attribute(e, "index", &controller.index.to_string());
+        }
     }
     for interface in &hardware.interfaces {
         if interface.mac.is_none()
@@ -65,6 +86,84 @@ fn complete(document: &Document<'_>, hardware: &Hardware, emulators: &Emulators)
     }
     devices(root, hardware, &emulator, &mut splicer);
     Ok(splicer.finish())
+}
+
+/// Which firmware, and where its variables are: chosen once, so that a saved state still fits after an update.
+fn uefi(
+    root: Element<'_>,
+    hardware: &Hardware,
+    machine: &str,
+    state_dir: &Utf8Path,
+    splicer: &mut Splicer<'_>,
+) -> Result<()> {
+    let Some(os) = root.child("os") else { return Ok(()) };
+    let (code, template, given) = match &hardware.os.firmware {
+        Firmware::Own | Firmware::Rom(_) => return Ok(()),
+        Firmware::Flash(flash) if flash.no_nvram => return Ok(()),
+        Firmware::Flash(flash) => {
+            let given = flash.nvram.clone().unwrap_or_default();
+            let template = match (&given.template, &given.path) {
+                (Some(_), Some(_)) => return Ok(()),
+                (Some(path), None) => {
+                    let format = given.template_format.unwrap_or("raw").to_owned();
+                    Some(Template { path: path.clone(), format })
+                }
+                (None, _) => firmware::template_of(&firmware::all(), &flash.code.path),
+            };
+            if template.is_none() && given.path.is_none() {
+                // As far as anybody knows it keeps its variables in its own image, or has none.
+                return Ok(());
+            }
+            (None, template, given)
+        }
+        Firmware::Wanted(wanted) => {
+            let all = firmware::all();
+            let smm = hardware.features.smm != Some(false);
+            let purpose = Purpose { wanted, arch: &hardware.os.arch, machine, smm };
+            let Some(found) = firmware::choose(&all, &purpose) else {
+                return Err(Error::failed(
+                    "Unable to find 'efi' firmware that is compatible with the current configuration",
+                ));
+            };
+            if found.needs_smm() && hardware.features.smm.is_none() {
+                match root.child("features") {
+                    Some(features) => splicer.append_child(features, "<smm state='on'/>"),
+                    None => splicer.insert_after(os, "<features>\n  <smm state='on'/>\n</features>"),
+                }
+            }
+            (Some((found.code(), found.needs_smm())), found.template(), wanted.nvram.clone().unwrap_or_default())
+        }
+    };
+    for old in os.all("nvram") {
+        splicer.remove(old);
+    }
+    if let Some((Some(image), secure)) = code {
+        for old in os.all("loader") {
+            splicer.remove(old);
+        }
+        splicer.append_child(
+            os,
+            &format!(
+                "<loader readonly='yes' secure='{}' type='pflash' format='{}'>{}</loader>",
+                if secure { "yes" } else { "no" },
+                image.format,
+                escape::text(image.path.as_str())
+            ),
+        );
+    }
+    splicer.append_child(os, &nvram_element(&hardware.name, &given, template.as_ref(), state_dir));
+    Ok(())
+}
+
+fn nvram_element(name: &str, given: &NvramWish, template: Option<&Template>, state_dir: &Utf8Path) -> String {
+    let format = given.format.unwrap_or("raw");
+    let suffix = if format == "qcow2" { "qcow2" } else { "fd" };
+    let own = || -> Utf8PathBuf { state_dir.join("nvram").join(format!("{name}_VARS.{suffix}")) };
+    let path = given.path.clone().unwrap_or_else(own);
+    let from = template.map(|t| {
+        format!(" template='{}' templateFormat='{}'", escape::attribute(t.path.as_str()), escape::attribute(&t.format))
+    });
+    format!("<nvram{} format='{format}'>{}</nvram>", from.unwrap_or_default(), escape::text(path.as_str()))
 }
 
 fn devices(root: Element<'_>, hardware: &Hardware, emulator: &str, splicer: &mut Splicer<'_>) {

@@ -59,12 +59,12 @@ fn golden(name: &str, got: &str) {
 
 #[test]
 fn every_definition_becomes_its_stored_text_and_its_command_line() {
-    for name in ["bare", "pc", "q35"] {
+    for name in ["bare", "pc", "q35", "virt-install-q35", "virt-install-pc"] {
         let path = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/qemu").join(format!("{name}.xml"));
         let given = std::fs::read_to_string(path).unwrap();
-        let stored = define::check(&given, &emulators()).unwrap();
+        let stored = define::check(&given, &emulators(), "/state".into()).unwrap();
         golden(&format!("{name}.stored.xml"), &stored);
-        assert_eq!(define::check(&stored, &emulators()).unwrap(), stored, "{name}: stored twice");
+        assert_eq!(define::check(&stored, &emulators(), "/state".into()).unwrap(), stored, "{name}: stored twice");
         let hardware = launch::read(&stored).unwrap();
         let args = argv::build(&hardware, &world(&hardware), Utf8Path::new("/run/virsnap/d/i"), Incoming::No);
         let mut lines = String::new();
@@ -105,11 +105,23 @@ fn what_is_not_supported_is_refused_by_element_and_line() {
         ("", "<disk type='network'/>".into(), "type='network' of element <disk> (line 7, column 1) is not supported"),
         ("", "<disk device='lun'/>".into(), "device='lun' of element <disk> (line 7, column 1) is not supported"),
         ("", "<hostdev mode='subsystem'/>".into(), "element <hostdev> (line 7, column 1) is not supported"),
-        ("", "<tpm/>".into(), "element <tpm> (line 7, column 1) is not supported"),
         (
             "",
-            "<interface type='bridge'/>".into(),
-            "type='bridge' of element <interface> (line 7, column 1) is not supported",
+            "<tpm><backend type='passthrough'/></tpm>".into(),
+            "type='passthrough' of element <backend> (line 7, column 6) is not supported",
+        ),
+        (
+            "",
+            "<watchdog model='diag288'/>".into(),
+            "model='diag288' of element <watchdog> (line 7, column 1) is not supported",
+        ),
+        ("", "<sound model='usb'/>".into(), "model='usb' of element <sound> (line 7, column 1) is not supported"),
+        ("", "<redirdev bus='usb' type='spicevmc'/>".into(), "element <redirdev> (line 7, column 1) is not supported"),
+        ("", "<watchdog model='itco'/>".into(), "iTCO watchdog is part of q35 machine types only"),
+        (
+            "",
+            "<interface type='hostdev'/>".into(),
+            "type='hostdev' of element <interface> (line 7, column 1) is not supported",
         ),
         (
             "",
@@ -136,7 +148,7 @@ fn what_is_not_supported_is_refused_by_element_and_line() {
         ("<x:y xmlns:x='urn:x'/>", String::new(), "element <x:y> (line 5, column 1) is not supported"),
         ("<cpu><topology sockets='2'/></cpu>", String::new(), "CPU topology doesn't match maximum vcpu count"),
     ] {
-        let error = define::check(&domain(rest, &devices), &emulators()).expect_err(expected);
+        let error = define::check(&domain(rest, &devices), &emulators(), "/state".into()).expect_err(expected);
         assert_eq!(error.to_string(), format!("unsupported configuration: {expected}"));
     }
 }
@@ -165,16 +177,16 @@ fn two_devices_at_one_place_are_refused() {
             "unsupported configuration: SATA is not supported with this QEMU binary",
         ),
     ] {
-        let error = define::check(&domain("", &devices), &emulators()).expect_err(expected);
+        let error = define::check(&domain("", &devices), &emulators(), "/state".into()).expect_err(expected);
         assert_eq!(error.to_string(), expected);
     }
-    define::check(&domain("", &(at("4", "0") + &at("4", "1"))), &emulators()).unwrap();
+    define::check(&domain("", &(at("4", "0") + &at("4", "1"))), &emulators(), "/state".into()).unwrap();
 }
 
 #[test]
 fn what_must_not_change_is_written_down_and_the_rest_is_left_alone() {
     let given = "<domain type='qemu'>\n\t<name>n</name> <!-- mine -->\n\t<memory>65536</memory>\n\t<os><type machine=\"pc\" >hvm</type></os>\n\t<devices>\n\t\t<interface type='user'/>\n\t\t<input type='tablet'/>\n\t</devices>\n</domain>\n";
-    let stored = define::check(given, &emulators()).unwrap();
+    let stored = define::check(given, &emulators(), "/state".into()).unwrap();
     for kept in ["<!-- mine -->", "<type machine=\"pc-i440fx-7.2\" >hvm</type>", "\t<memory>65536</memory>\n"] {
         assert!(stored.contains(kept), "{stored}");
     }
@@ -188,7 +200,7 @@ fn what_must_not_change_is_written_down_and_the_rest_is_left_alone() {
     ] {
         assert!(stored.contains(new), "{new} in {stored}");
     }
-    assert_eq!(define::check(&stored, &emulators()).unwrap(), stored);
+    assert_eq!(define::check(&stored, &emulators(), "/state".into()).unwrap(), stored);
 }
 
 #[test]

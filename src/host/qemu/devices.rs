@@ -7,10 +7,12 @@ use super::argv::{Args, Value};
 use super::chains::{Layer, node_name};
 use super::hardware::Hardware;
 use super::hardware::address::Pci;
+use super::hardware::board_device::{Sound, SoundModel, Watchdog, WatchdogModel};
 use super::hardware::chardev::{Backend, Chardev, Port};
 use super::hardware::controller::{Controller, ControllerKind, PciModel, ScsiModel, UsbModel};
-use super::hardware::device::{Balloon, Input, InputPlug, Interface, Listen, Rng, Video, VideoModel, Vnc};
+use super::hardware::device::{Balloon, Input, InputPlug, Listen, Rng, Video, VideoModel, Vnc};
 use super::hardware::disk::{Disk, DiskBus, Media};
+use super::hardware::interface::{Interface, Net};
 use camino::Utf8Path;
 
 /// Where a device is plugged in.
@@ -134,7 +136,17 @@ pub(crate) fn disk(args: &mut Args, board: &Board, d: &Disk, layers: Option<&[La
 }
 
 pub(crate) fn interface(args: &mut Args, board: &Board, n: usize, i: &Interface, boot: Option<u32>) {
-    args.value("-netdev", Value::of("user").set("id", format!("hostnet{n}")));
+    let id = format!("hostnet{n}");
+    args.value(
+        "-netdev",
+        match i.net {
+            Net::User => Value::of("user").set("id", id),
+            // It exists as long as QEMU does, and joins the bridge before the guest runs.
+            Net::Bridge(_) | Net::Network(_) => {
+                Value::of("tap").set("id", id).set("ifname", i.tap()).set("script", "no").set("downscript", "no")
+            }
+        },
+    );
     let device = Value::of(i.driver)
         .set("netdev", format!("hostnet{n}"))
         .set("id", format!("net{n}"))
@@ -200,6 +212,12 @@ pub(crate) fn vnc(args: &mut Args, v: &Vnc) {
 pub(crate) fn video(args: &mut Args, board: &Board, n: usize, v: &Video) {
     let first = n == 0;
     let device = match v.model {
+        VideoModel::Qxl => Value::of(if first { "qxl-vga" } else { "qxl" })
+            .set("ram_size", u64::from(v.qxl.ram) * 1024)
+            .set("vram_size", u64::from(v.qxl.vram) * 1024)
+            .set("vram64_size_mb", 0)
+            .set("vgamem_mb", v.qxl.vgamem.div_ceil(1024))
+            .maybe("max_outputs", v.heads),
         VideoModel::Vga if first => Value::of("VGA").maybe("vgamem_mb", v.memory_mib),
         VideoModel::Vga => Value::of("secondary-vga").maybe("vgamem_mb", v.memory_mib),
         VideoModel::Cirrus => Value::of("cirrus-vga"),
@@ -228,6 +246,40 @@ pub(crate) fn input(args: &mut Args, board: &Board, n: usize, i: &Input) {
             board.plug(Value::of(&format!("virtio-{kind}-pci")).set("id", id), *pci)
         }
     });
+}
+
+pub(crate) fn watchdog(args: &mut Args, board: &Board, n: usize, w: &Watchdog) {
+    let id = format!("watchdog{n}");
+    match w.model {
+        WatchdogModel::I6300esb => args.device(board.plug(Value::of("i6300esb").set("id", id), w.pci)),
+        WatchdogModel::Ib700 => args.device(Value::of("ib700").set("id", id)),
+        WatchdogModel::Itco => args.add("-global", "ICH9-LPC.noreboot=off"),
+    }
+    args.add("-action", format!("watchdog={}", w.action));
+}
+
+/// Sound cards play into nothing: the host of a server has no ears.
+pub(crate) fn sounds(args: &mut Args, board: &Board, sounds: &[Sound]) {
+    const AUDIO: &str = "audio1";
+    if !sounds.is_empty() {
+        args.value("-audiodev", Value::of("none").set("id", AUDIO));
+    }
+    for (n, s) in sounds.iter().enumerate() {
+        let id = format!("sound{n}");
+        let card = |name: &str| Value::of(name).set("id", &id);
+        let device = match s.model {
+            SoundModel::Ich6 => card("intel-hda"),
+            SoundModel::Ich9 => card("ich9-intel-hda"),
+            SoundModel::Ac97 => card("AC97").set("audiodev", AUDIO),
+            SoundModel::Es1370 => card("ES1370").set("audiodev", AUDIO),
+            SoundModel::Sb16 => card("sb16").set("audiodev", AUDIO),
+        };
+        args.device(board.plug(device, s.pci));
+        for (cad, codec) in s.codecs.iter().enumerate() {
+            let codec = Value::of(codec).set("id", format!("{id}-codec{cad}")).set("bus", format!("{id}.0"));
+            args.device(codec.set("cad", cad).set("audiodev", AUDIO));
+        }
+    }
 }
 
 pub(crate) fn rng(args: &mut Args, board: &Board, n: usize, r: &Rng) {

@@ -5,18 +5,24 @@
 
 pub(crate) mod address;
 pub(crate) mod board;
+pub(crate) mod board_device;
 pub(crate) mod chardev;
 pub(crate) mod controller;
 pub(crate) mod device;
 pub(crate) mod disk;
+pub(crate) mod firmware;
+pub(crate) mod interface;
 
 use crate::error::{Code, Error, Result};
 use crate::host::strict::{self, Strict};
 use board::{Clock, Cpu, Features, Os, Pm};
+use board_device::{Sound, Tpm, Watchdog};
 use chardev::Chardev;
 use controller::Controller;
-use device::{Balloon, Input, Interface, Rng, Video, Vnc};
+use device::{Balloon, Input, Rng, Video, Vnc};
 use disk::Disk;
+use firmware::Firmware;
+use interface::Interface;
 use roxmltree::Node;
 use uuid::Uuid;
 
@@ -44,6 +50,8 @@ pub(crate) struct Hardware {
     pub(crate) kvm: bool,
     pub(crate) name: String,
     pub(crate) uuid: Option<Uuid>,
+    /// `<genid>`, perhaps yet to be made.
+    pub(crate) genid: Option<Option<Uuid>>,
     /// KiB.
     pub(crate) memory: u64,
     /// KiB that the balloon leaves to the guest.
@@ -73,6 +81,9 @@ pub(crate) struct Hardware {
     pub(crate) rngs: Vec<Rng>,
     pub(crate) balloon: Option<Balloon>,
     pub(crate) panic: bool,
+    pub(crate) watchdogs: Vec<Watchdog>,
+    pub(crate) sounds: Vec<Sound>,
+    pub(crate) tpm: Option<Tpm>,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
 }
@@ -103,6 +114,7 @@ impl Hardware {
             ),
             None => None,
         };
+        let genid = e.child("genid")?.map(board_device::genid).transpose()?;
         let memory = match e.child("memory")? {
             Some(m) => strict::size_kib(m)?,
             None => return Err(Error::new(Code::XmlError, "missing memory size")),
@@ -125,6 +137,7 @@ impl Hardware {
             kvm,
             name,
             uuid,
+            genid,
             memory,
             current_memory,
             vcpus,
@@ -150,6 +163,9 @@ impl Hardware {
             rngs: Vec::new(),
             balloon: None,
             panic: false,
+            watchdogs: Vec::new(),
+            sounds: Vec::new(),
+            tpm: None,
             arguments: Vec::new(),
             environment: Vec::new(),
         };
@@ -165,6 +181,7 @@ impl Hardware {
         self.emulator = e.child_text("emulator")?.map(str::to_owned);
         self.disks = e.children("disk").into_iter().map(Disk::read).collect::<Result<_>>()?;
         self.controllers = e.children("controller").into_iter().map(Controller::read).collect::<Result<_>>()?;
+        Controller::number(&mut self.controllers);
         self.interfaces = e.children("interface").into_iter().map(Interface::read).collect::<Result<_>>()?;
         self.chardevs = Chardev::read_all(&mut e)?;
         self.vnc = e.child("graphics")?.map(Vnc::read).transpose()?;
@@ -184,6 +201,9 @@ impl Hardware {
             device::read_panic(panic)?;
             self.panic = true;
         }
+        self.watchdogs = e.children("watchdog").into_iter().map(Watchdog::read).collect::<Result<_>>()?;
+        self.sounds = e.children("sound").into_iter().map(Sound::read).collect::<Result<_>>()?;
+        self.tpm = e.child("tpm")?.map(Tpm::read).transpose()?;
         if let Some(mut audio) = e.child("audio")? {
             audio.ignore_attrs(&["id"]);
             audio.only("type", &["none"])?;
@@ -233,6 +253,19 @@ impl Hardware {
                 Code::XmlError,
                 format!("boot order '{}' used for more than one device", pair.first().unwrap_or(&0)),
             ));
+        }
+        if let Firmware::Flash(flash) = &self.os.firmware
+            && flash.secure
+        {
+            if !self.is_q35() {
+                return Err(Error::config("Secure boot is supported with q35 machine types only"));
+            }
+            if self.features.smm != Some(true) {
+                return Err(Error::config("Secure boot requires SMM feature enabled"));
+            }
+        }
+        if !self.is_q35() && self.watchdogs.iter().any(|w| w.model == board_device::WatchdogModel::Itco) {
+            return Err(Error::config("iTCO watchdog is part of q35 machine types only"));
         }
         if self.os.kernel.is_none() && (self.os.initrd.is_some() || self.os.cmdline.is_some()) {
             let text = "initrd and cmdline can only be used together with a direct kernel boot";

@@ -16,7 +16,7 @@ use super::instance::{Info, InstanceDir};
 use super::pidfd::Process;
 use super::process::{OwnCommands, RunningDisk, RunningQemu};
 use super::qmp::{Monitor, QmpError};
-use super::{QemuHost, addresses, agent, load, memory, transient};
+use super::{QemuHost, addresses, agent, bridges, load, memory, side, tpm, transient};
 use crate::error::{Error, Result};
 use crate::host::{Report, images};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
@@ -120,6 +120,14 @@ impl QemuHost {
         report: &dyn Report,
     ) -> Result<Runtime> {
         let name = machine.hardware.name.clone();
+        let plugs = bridges::plugs(&machine.hardware)?;
+        if let Some(nvram) = machine.hardware.os.firmware.nvram() {
+            side::make(&nvram).await?;
+        }
+        let tpm = match machine.hardware.tpm {
+            Some(_) => Some(tpm::start(dir, &tpm::directory(&self.config.state_dir, start.domain)).await?),
+            None => None,
+        };
         let process = Arc::new(self.spawn(dir, start, &machine.hardware, &machine.chains)?);
         let info = machine.info(start, &process);
         dir.write(&info)?;
@@ -132,8 +140,12 @@ impl QemuHost {
             }
             Err(error) => return Err(error.into()),
         };
+        if let Some(tpm) = tpm {
+            tpm.connected();
+        }
         let (qemu, pauses_ended) = running(&info, dir, monitor);
         self.registry.insert(qemu.clone(), process.clone());
+        bridges::join(&plugs).await?;
         let loaded = load::load(&qemu, &start.memory, &machine.hardware, report).await;
         let runtime = match loaded {
             Ok(()) => runtime(&qemu.monitor, &info).await,
@@ -166,12 +178,7 @@ impl QemuHost {
         let log_failed = |e: std::io::Error| Error::system(format!("failed to create logfile {}", dir.log_path()), &e);
         let log = File::create(dir.log_path()).map_err(log_failed)?;
         let log_too = log.try_clone().map_err(log_failed)?;
-        let mut command = tokio::process::Command::new("setsid");
-        if own_scope() {
-            command = tokio::process::Command::new("systemd-run");
-            command.args(["--scope", "--quiet", "--collect", "--slice=machine.slice"]);
-            command.arg(format!("--description=virsnap guest {}", hardware.name)).args(["--", "setsid"]);
-        }
+        let mut command = detached(&format!("virsnap guest {}", hardware.name));
         command.arg(&emulator).args(&arguments).current_dir(&dir.path).env("LC_ALL", "C");
         for private in ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]
         {
@@ -288,6 +295,17 @@ impl QemuHost {
         };
         matches!(tokio::time::timeout(Duration::from_secs(2), stopped).await, Ok(Ok(true)))
     }
+}
+
+/// A command whose program outlives the daemon.
+pub(super) fn detached(description: &str) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new("setsid");
+    if own_scope() {
+        command = tokio::process::Command::new("systemd-run");
+        command.args(["--scope", "--quiet", "--collect", "--slice=machine.slice"]);
+        command.arg(format!("--description={description}")).args(["--", "setsid"]);
+    }
+    command
 }
 
 /// Whether a transient scope keeps the guest apart from the daemon's service.

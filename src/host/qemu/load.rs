@@ -17,6 +17,10 @@ pub(super) async fn load(qemu: &RunningQemu, source: &MemorySource, hw: &Hardwar
         let arguments = json!({ "protocol": "vnc", "password": password });
         qemu.monitor.execute("set_password", arguments).await?;
     }
+    for (n, interface) in hw.interfaces.iter().enumerate().filter(|(_, i)| !i.link_up) {
+        tracing::debug!(mac = interface.mac, "its cable is not plugged in");
+        qemu.monitor.execute("set_link", json!({ "name": format!("net{n}"), "up": false })).await?;
+    }
     match source {
         MemorySource::Boot => {
             if let Some(kib) = hw.current_memory.filter(|_| hw.balloon.is_some()) {

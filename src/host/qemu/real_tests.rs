@@ -38,7 +38,13 @@ struct Rig {
 
 fn host(dir: &Utf8Path) -> (QemuHost, UnboundedReceiver<HostEvent>) {
     let (sender, events) = unbounded_channel();
-    (QemuHost::new(QemuConfig { runtime_dir: dir.join("run"), emulator: None }, sender), events)
+    (
+        QemuHost::new(
+            QemuConfig { runtime_dir: dir.join("run"), state_dir: dir.join("state"), emulator: None },
+            sender,
+        ),
+        events,
+    )
 }
 
 impl Rig {

@@ -6,6 +6,7 @@
 //! | [`super::disks`] | `AddNodes`, the disk switch and its probe |
 //! | [`super::saves`] | `SaveMemory`, `LiveSave`, `AwaitSave` |
 //! | [`super::tags`] | `SaveTag`, `RemoveTag`, `Reload` |
+//! | [`super::side`] | `MakeNvram`, `CopySide`, `RestoreSide`, `ResetNvram`, `DropSide` |
 //! | [`super::merges`] | `MergeDown`, `MergeActive`, `Pivot`, `PullUp` |
 //! | [`crate::host::images`] | everything that needs no QEMU |
 //!
@@ -14,7 +15,7 @@
 
 use super::process::RunningQemu;
 use super::qmp::QmpError;
-use super::{cpu, disks, merges, saves, tags};
+use super::{cpu, disks, merges, saves, side, tags};
 use crate::error::{Error, Result};
 use crate::host::images::{files, img};
 use crate::host::{CommitError, HostEvent, HostEventKind, Note, Probe, Report, StepProgress};
@@ -104,6 +105,8 @@ pub(in crate::host) async fn prepare(
         Prepare::TagDisks { instance, images, tag } => {
             tags::take(&*must_live(guests, *instance).await?, tag, images).await?;
         }
+        Prepare::MakeNvram { nvram } => side::make(nvram).await?,
+        Prepare::CopySide { instance, of, to } => side::copy(guests, op, *instance, of, to).await?,
         Prepare::Start(_) => return Err(Error::internal("not a step of the images")),
         Prepare::CreateTag { image, tag } => img::create_tag(image, tag).await?,
     }
@@ -114,7 +117,8 @@ pub(in crate::host) async fn prepare(
 pub(in crate::host) async fn undo(guests: &dyn Guests, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()> {
     match step {
         Prepare::Reserve { path, existing } => files::unreserve(path, *existing, note).await,
-        Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::AwaitSave { .. } => Ok(()),
+        Prepare::MakeNvram { .. } | Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::AwaitSave { .. } => Ok(()),
+        Prepare::CopySide { instance, to, .. } => side::undo_copy(guests, op, *instance, to).await,
         Prepare::Start(_) => Err(Error::internal("not a step of the images")),
         Prepare::Freeze { instance } => release(guests, *instance).await,
         Prepare::AddNodes { instance, disks } => match alive(guests, Some(*instance)).await {
@@ -204,6 +208,9 @@ pub(in crate::host) async fn settle(guests: &dyn Guests, op: OpId, step: &Settle
             merges::pull_up(guests, op, *instance, image, from, onto.as_ref(), report).await
         }
         Settle::Repoint { image, backing } => img::repoint(image, backing).await,
+        Settle::RestoreSide { of, from } => side::restore(of, from).await,
+        Settle::ResetNvram { nvram } => side::reset(nvram).await,
+        Settle::DropSide { path } => side::drop_copy(path).await,
         Settle::Unlink { path } => files::unlink_if_unused(path).await,
     }
 }

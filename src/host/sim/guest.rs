@@ -58,7 +58,10 @@ pub struct Guest {
     pub found: Disks,
 }
 
-/// The disks of a definition that have a source.
+/// The target under which a firmware's variables are seen as one more disk of the guest.
+pub const NVRAM: &str = "nvram";
+
+/// The disks of a definition that have a source, and its NVRAM.
 pub fn disks_of(xml: &str) -> Result<Vec<DiskDef>> {
     let parse = |e: roxmltree::Error| Error::new(Code::XmlDetail, e.to_string());
     let document = roxmltree::Document::parse(xml).map_err(parse)?;
@@ -76,7 +79,15 @@ pub fn disks_of(xml: &str) -> Result<Vec<DiskDef>> {
             readonly,
         });
     }
+    disks.extend(nvram_of(&document).map(|image| DiskDef { target: NVRAM.into(), image, readonly: false }));
     Ok(disks)
+}
+
+/// The NVRAM of a definition.
+fn nvram_of(document: &roxmltree::Document<'_>) -> Option<Image> {
+    let nvram = document.descendants().find(|n| n.has_tag_name("nvram"))?;
+    let format = nvram.attribute("format").unwrap_or("raw").to_owned();
+    Some(Image { path: nvram.text()?.trim().into(), format })
 }
 
 impl Guest {

@@ -107,6 +107,21 @@ impl SimHost {
                 }
                 self.point("tag disks: end").await?;
             }
+            Prepare::MakeNvram { nvram } => {
+                self.point("make nvram").await?;
+                self.world().provide(&nvram.image);
+            }
+            Prepare::CopySide { of, to, .. } => {
+                self.point("copy: begin").await?;
+                self.world().unlink(to);
+                self.world().create(to)?;
+                self.world().set_body(to, Body::Garbage)?;
+                self.point("copy: end").await?;
+                let mut copy = ImageBody::new("raw", None);
+                copy.blocks = self.world().content(of.path())?;
+                self.world().set_body(to, Body::Image(copy))?;
+                self.world().sync(to);
+            }
             Prepare::Start(_) => return Err(Error::internal("this step is the engine's")),
             Prepare::CreateTag { image, tag } => {
                 self.point("create tag").await?;
@@ -229,6 +244,12 @@ impl SimHost {
                     self.point("undo save tag").await?;
                     self.world().remove_tag(&image.path, tag)?;
                 }
+                Ok(())
+            }
+            Prepare::MakeNvram { .. } => Ok(()),
+            Prepare::CopySide { to, .. } => {
+                self.point("undo copy").await?;
+                self.world().unlink(to);
                 Ok(())
             }
             Prepare::CreateTag { image, tag } => {

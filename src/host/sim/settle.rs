@@ -91,6 +91,28 @@ impl SimHost {
                 }
                 Ok(())
             }
+            Settle::RestoreSide { of, from } => {
+                self.point("restore: half").await?;
+                self.world().refuse_open(of.path())?;
+                let blocks = self.world().content(from)?;
+                self.world().image_mut(of.path())?.blocks.clear();
+                self.point("restore: all").await?;
+                self.world().image_mut(of.path())?.blocks = blocks;
+                self.world().sync(of.path());
+                self.point("restore: end").await
+            }
+            Settle::ResetNvram { nvram } => {
+                self.point("reset nvram").await?;
+                self.world().refuse_open(&nvram.image.path)?;
+                self.world().image_mut(&nvram.image.path)?.blocks.clear();
+                self.world().sync(&nvram.image.path);
+                self.point("reset nvram: end").await
+            }
+            Settle::DropSide { path } => {
+                self.point("drop a copy").await?;
+                self.world().unlink(path);
+                self.point("drop a copy: end").await
+            }
             Settle::Unlink { path } => {
                 self.point("unlink").await?;
                 self.world().unlink_unused(path)?;

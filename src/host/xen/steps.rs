@@ -78,6 +78,8 @@ impl XenHost {
             Prepare::LiveSave { .. } | Prepare::AwaitSave { .. } | Prepare::SaveTag { .. } => {
                 return Err(Error::internal("not a step of Xen"));
             }
+            // A machine of Xen has no side state: the planner never asks for it.
+            Prepare::MakeNvram { .. } | Prepare::CopySide { .. } => {}
             Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::AddNodes { .. } | Prepare::Start(_) => {}
         }
         steps::prepare(self, op, step, report).await
@@ -155,6 +157,7 @@ impl XenHost {
                     return backends::repoint_vhd(image, backing).await;
                 }
             }
+            Settle::RestoreSide { .. } | Settle::ResetNvram { .. } | Settle::DropSide { .. } => {}
             Settle::Reload(_) => return Err(Error::internal("not a step of Xen")),
             Settle::Publish(_) | Settle::Start(_) | Settle::Stop { .. } | Settle::Unlink { .. } => {}
         }

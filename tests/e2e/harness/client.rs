@@ -29,14 +29,19 @@ pub mod flag {
     pub const REVERT_RUNNING: u32 = 0x1;
     pub const REVERT_PAUSED: u32 = 0x2;
     pub const REVERT_FORCE: u32 = 0x4;
+    pub const REVERT_RESET_NVRAM: u32 = 0x8;
 
     pub const CHILDREN: u32 = 0x1;
     pub const METADATA_ONLY: u32 = 0x2;
     pub const CHILDREN_ONLY: u32 = 0x4;
 
     pub const SNAPSHOTS_METADATA: u32 = 0x2;
-    pub const UNDEFINE_MANAGED_SAVE: u32 = 0x1;
+    pub const UNDEFINE_NVRAM: u32 = 0x4;
+    pub const UNDEFINE_KEEP_NVRAM: u32 = 0x8;
+    pub const UNDEFINE_KEEP_TPM: u32 = 0x40;
     pub const START_PAUSED: u32 = 0x1;
+    pub const START_RESET_NVRAM: u32 = 0x20;
+    pub const UNDEFINE_MANAGED_SAVE: u32 = 0x1;
     pub const FORCE_BOOT: u32 = 0x8;
     pub const SAVE_RUNNING: u32 = 0x2;
     pub const SAVE_PAUSED: u32 = 0x4;

@@ -91,6 +91,8 @@ pub struct Spec {
     pub directory: Option<PathBuf>,
     /// More devices.
     pub devices: String,
+    /// More of `<os>`.
+    pub os: String,
 }
 
 impl Spec {
@@ -109,6 +111,7 @@ impl Spec {
             machine: "pc",
             directory: None,
             devices: String::new(),
+            os: String::new(),
         }
     }
 }
@@ -457,7 +460,7 @@ pub fn xml(spec: &Spec, directory: &Path) -> String {
   <vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='{machine}'>hvm</type>
-  </os>
+{os}  </os>
   <features>
     <acpi/>
   </features>
@@ -477,6 +480,7 @@ pub fn xml(spec: &Spec, directory: &Path) -> String {
         emulator = spec.emulator.display(),
         directory = directory.display(),
         devices = spec.devices,
+        os = spec.os,
     )
 }
 

@@ -1,5 +1,6 @@
 //! What is not a device: firmware and boot, CPU, features, clocks, power management.
 
+use super::firmware::Firmware;
 use crate::error::{Code, Error, Result};
 use crate::host::strict::Strict;
 
@@ -21,7 +22,7 @@ pub(crate) struct Os {
     pub(crate) kernel: Option<String>,
     pub(crate) initrd: Option<String>,
     pub(crate) cmdline: Option<String>,
-    pub(crate) bios: Option<String>,
+    pub(crate) firmware: Firmware,
     pub(crate) menu: Option<bool>,
     pub(crate) menu_timeout: Option<u16>,
     pub(crate) reboot_timeout: Option<i32>,
@@ -59,13 +60,7 @@ impl Os {
         os.kernel = e.child_text("kernel")?.map(str::to_owned);
         os.initrd = e.child_text("initrd")?.map(str::to_owned);
         os.cmdline = e.child_text("cmdline")?.map(str::to_owned);
-        if let Some(mut l) = e.child("loader")? {
-            l.only("type", &["rom"])?;
-            l.only("readonly", &["yes"])?;
-            l.only("secure", &["no"])?;
-            os.bios = l.text().map(str::to_owned);
-            l.finish()?;
-        }
+        os.firmware = Firmware::read(&mut e)?;
         if let Some(mut m) = e.child("bootmenu")? {
             os.menu = m.switch("enable")?;
             os.menu_timeout = m.number("timeout")?;

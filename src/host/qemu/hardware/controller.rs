@@ -54,6 +54,8 @@ pub(crate) enum ControllerKind {
 pub(crate) struct Controller {
     pub(crate) range: Range<usize>,
     pub(crate) index: u32,
+    /// Whether the definition says so; if not, [`Controller::number`] has.
+    pub(crate) index_given: bool,
     pub(crate) kind: ControllerKind,
     pub(crate) pci: Option<Pci>,
     /// USB ports of a controller that lets one choose.
@@ -77,9 +79,18 @@ const USB: &[(&str, UsbModel)] = &[
 impl Controller {
     pub(crate) fn read(mut e: Strict<'_, '_>) -> Result<Self> {
         e.ignore(&["alias"]);
-        let index = e.number("index")?.unwrap_or(0);
-        let mut controller =
-            Self { range: e.range(), index, kind: ControllerKind::Ide, pci: None, ports: None, first_port: None };
+        // libvirt takes -1 for "any".
+        let given = if e.attr("index") == Some("-1") { None } else { e.number("index")? };
+        let index = given.unwrap_or(0);
+        let mut controller = Self {
+            range: e.range(),
+            index,
+            index_given: given.is_some(),
+            kind: ControllerKind::Ide,
+            pci: None,
+            ports: None,
+            first_port: None,
+        };
         controller.kind = match e.need("type")? {
             "usb" => {
                 controller.ports = e.number("ports")?;
@@ -110,12 +121,33 @@ impl Controller {
             _ => return Err(e.refuse_value("type")),
         };
         let alone = matches!(controller.kind, ControllerKind::Ide | ControllerKind::Sata | ControllerKind::Fdc);
-        if alone && index != 0 {
+        if alone && controller.index != 0 {
             return Err(e.refuse_value("index"));
         }
         controller.pci = Pci::read(&mut e)?;
         e.finish()?;
         Ok(controller)
+    }
+
+    /// Number those that the definition does not, as libvirt does: the first that is free for each type.
+    pub(crate) fn number(all: &mut [Self]) {
+        for at in 0..all.len() {
+            let Some(this) = all.get(at).filter(|c| !c.index_given) else { continue };
+            let family = std::mem::discriminant(&this.kind);
+            let root = matches!(this.kind, ControllerKind::Pci(PciModel::Root | PciModel::PcieRoot));
+            let bus = matches!(this.kind, ControllerKind::Pci(_)) && !root;
+            // The root is 0, written or not.
+            let first = u32::from(bus);
+            let taken = |n: u32| {
+                let known = |(i, c): (usize, &Self)| c.index == n && (c.index_given || i < at);
+                let mut others = all.iter().enumerate().filter(|(i, _)| *i != at);
+                others.any(|(i, c)| std::mem::discriminant(&c.kind) == family && known((i, c)))
+            };
+            let free = if root { 0 } else { (first..).find(|n| !taken(*n)).unwrap_or(first) };
+            if let Some(this) = all.get_mut(at) {
+                this.index = free;
+            }
+        }
     }
 
     /// The device's id, which is also libvirt's alias and the stem of its bus's name.

@@ -1,69 +1,9 @@
-//! The smaller devices: network cards, screens, input, random numbers, balloon, panic.
+//! The smaller devices: screens, input, random numbers, balloon, panic.
 
 use super::address::{Pci, Usb};
-use super::disk::boot_order;
 use crate::error::{Code, Error, Result};
 use crate::host::strict::Strict;
 use std::ops::Range;
-
-/// `<interface type='user'>`.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Interface {
-    pub(crate) range: Range<usize>,
-    /// QEMU's name of the device.
-    pub(crate) driver: &'static str,
-    /// `None` until one is assigned.
-    pub(crate) mac: Option<String>,
-    pub(crate) boot_order: Option<u32>,
-    pub(crate) pci: Option<Pci>,
-}
-
-const NICS: &[(&str, &str)] = &[
-    ("virtio", "virtio-net-pci"),
-    ("rtl8139", "rtl8139"),
-    ("e1000", "e1000"),
-    ("e1000e", "e1000e"),
-    ("ne2k_pci", "ne2k_pci"),
-    ("pcnet", "pcnet"),
-];
-
-impl Interface {
-    pub(crate) fn read(mut e: Strict<'_, '_>) -> Result<Self> {
-        e.only("type", &["user"])?;
-        e.need("type")?;
-        e.ignore(&["alias", "target"]);
-        let mut driver = "rtl8139";
-        if let Some(mut m) = e.child("model")? {
-            driver = m.one_of("type", NICS)?.unwrap_or(driver);
-            m.finish()?;
-        }
-        let mut mac = None;
-        if let Some(mut m) = e.child("mac")? {
-            let address = m.need("address")?;
-            if !is_unicast_mac(address) {
-                return Err(m.malformed("address"));
-            }
-            mac = Some(address.to_owned());
-            m.finish()?;
-        }
-        if let Some(mut l) = e.child("link")? {
-            l.only("state", &["up"])?;
-            l.finish()?;
-        }
-        let interface =
-            Self { range: e.range(), driver, mac, boot_order: boot_order(&mut e)?, pci: Pci::read(&mut e)? };
-        e.finish()?;
-        Ok(interface)
-    }
-}
-
-fn is_unicast_mac(text: &str) -> bool {
-    let bytes: Vec<&str> = text.split(':').collect();
-    let hex = |b: &&str| b.len() == 2 && b.bytes().all(|c| c.is_ascii_hexdigit());
-    bytes.len() == 6
-        && bytes.iter().all(hex)
-        && bytes.first().and_then(|b| u8::from_str_radix(b, 16).ok()).is_some_and(|b| b & 1 == 0)
-}
 
 /// `<graphics type='vnc'>`.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,13 +79,24 @@ pub(crate) struct Video {
     pub(crate) model: VideoModel,
     /// MiB, for the models that let one choose.
     pub(crate) memory_mib: Option<u32>,
+    /// QXL's three memories, in KiB.
+    pub(crate) qxl: Qxl,
     pub(crate) heads: Option<u32>,
     pub(crate) pci: Option<Pci>,
+}
+
+/// `ram=`, `vram=` and `vgamem=` of a QXL screen, in KiB; libvirt's defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Qxl {
+    pub(crate) ram: u32,
+    pub(crate) vram: u32,
+    pub(crate) vgamem: u32,
 }
 
 /// `<model type='…'>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VideoModel {
+    Qxl,
     Vga,
     Cirrus,
     Virtio,
@@ -156,6 +107,7 @@ impl Video {
     /// `None` for `<model type='none'/>`.
     pub(crate) fn read(mut e: Strict<'_, '_>) -> Result<Option<Self>> {
         let models = [
+            ("qxl", Some(VideoModel::Qxl)),
             ("vga", Some(VideoModel::Vga)),
             ("cirrus", Some(VideoModel::Cirrus)),
             ("virtio", Some(VideoModel::Virtio)),
@@ -164,10 +116,21 @@ impl Video {
         ];
         e.ignore(&["alias"]);
         let (mut model, mut memory_mib, mut heads) = (Some(VideoModel::Vga), None, None);
+        let mut qxl = Qxl { ram: 65536, vram: 65536, vgamem: 16384 };
         if let Some(mut m) = e.child("model")? {
             model = m.one_of("type", &models)?.unwrap_or(model);
             m.ignore_attrs(&["primary"]);
-            memory_mib = m.number::<u32>("vram")?.map(|kib| kib.div_ceil(1024).next_power_of_two());
+            let vram = m.number::<u32>("vram")?;
+            if vram.is_some_and(|kib| kib > 1 << 20) {
+                return Err(m.refuse_value("vram"));
+            }
+            memory_mib = vram.map(|kib| kib.div_ceil(1024).next_power_of_two());
+            if model == Some(VideoModel::Qxl) {
+                m.only("vram64", &["0"])?;
+                qxl.vram = vram.unwrap_or(qxl.vram);
+                qxl.ram = m.number("ram")?.unwrap_or(qxl.ram);
+                qxl.vgamem = m.number("vgamem")?.unwrap_or(qxl.vgamem);
+            }
             heads = m.number("heads")?;
             if let Some(mut a) = m.child("acceleration")? {
                 a.only("accel3d", &["no"])?;
@@ -179,7 +142,7 @@ impl Video {
         let pci = Pci::read(&mut e)?;
         let range = e.range();
         e.finish()?;
-        Ok(model.map(|model| Self { range, model, memory_mib, heads, pci }))
+        Ok(model.map(|model| Self { range, model, memory_mib, qxl, heads, pci }))
     }
 }
 
