@@ -139,6 +139,31 @@ async fn programs_read_json() {
     assert_eq!((code, out.as_str(), err.as_str()), (1, "", "error: snapshot 'one' has no parent\n"));
 }
 
+#[tokio::test]
+async fn a_domain_is_frozen_saved_and_started_again() {
+    let bus = Bus::start();
+    let _daemon = Daemon::start(&bus);
+    let line =
+        " Mountpoint   Name   Type   Target\n------------------------------------\n /            vda    ext4   vda\n\n";
+    let none = "Domain 'test' has no manage save image; removal skipped\n";
+    for (command, said) in [
+        ("domfsinfo test", line),
+        ("domfsfreeze test /", "Froze 1 filesystem(s)\n\n"),
+        ("domfsthaw test", "Thawed 1 filesystem(s)\n\n"),
+        ("managedsave-remove test", none),
+        ("managedsave test --paused", "\nDomain 'test' state saved by libvirt\n\n"),
+        ("domstate test --reason", "shut off (saved)\n\n"),
+        ("list --all --managed-save", " Id   Name   State\n--------------------\n -    test   saved\n\n"),
+        ("start test", "Domain 'test' started\n\n"),
+        ("domstate test", "paused\n\n"),
+        ("managedsave test", "\nDomain 'test' state saved by libvirt\n\n"),
+        ("managedsave-remove test", "Removed managedsave image for domain 'test'\n"),
+        ("managedsave-remove test", none),
+    ] {
+        assert_eq!(virsnap(&bus, "true", &[command]).await, (0, said.to_owned(), String::new()), "{command}");
+    }
+}
+
 /// The shells ask the program, and it asks the service.
 #[tokio::test]
 async fn domains_and_snapshots_are_completed() {
