@@ -97,6 +97,7 @@ fn passwords_are_shown_only_on_request() {
         state: SnapshotState::Shutoff,
         creation_time: 1,
         memory: doc.memory,
+        tag: None,
         disks: Vec::new(),
         revert_disks: Vec::new(),
         frozen: Vec::new(),
