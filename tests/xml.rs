@@ -45,6 +45,7 @@ fn write(doc: &SnapshotDoc) -> String {
         state: doc.state.unwrap_or(SnapshotState::Nostate),
         creation_time: doc.creation_time.unwrap_or(0),
         memory: doc.memory.clone(),
+        tag: None,
         disks: doc.disks.clone(),
         revert_disks: doc.revert_disks.clone(),
         frozen: Vec::new(),

@@ -103,9 +103,8 @@ pub(super) fn job(job: &Progress) -> BTreeMap<String, Param> {
         ("elapsed_ms", Param::U64(job.elapsed_ms)),
     ]);
     out.extend(job.paused_us.map(|us| ("paused_us", Param::U64(us))));
-    match &job.end {
-        Some(Err(error)) => drop(out.insert("error", Param::from(error.clone()))),
-        Some(Ok(())) | None => {}
+    if let Some(Err(error)) = &job.end {
+        out.insert("error", Param::from(error.clone()));
     }
     out.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

@@ -1,6 +1,6 @@
 //! Every operation and the state it meets.
 
-use crate::machine::Call::{self, Create, Delete, Place, Revert, Start, Suspend, Tick};
+use crate::machine::Call::{self, Create, Delete, Place, Rename, Revert, RevertThen, Start, Suspend, Tick};
 use crate::schedule::Shape;
 use virsnap::plan::facts::{Capabilities, LiveSave};
 
@@ -125,6 +125,32 @@ pub fn create_memory_live_into_a_callers_empty_file() -> Shape {
 }
 pub fn create_without_metadata() -> Shape {
     shape(&[Start], Create(S, DISK_ONLY | NO_METADATA))
+}
+
+// --- rename, and what follows a revert ---
+pub fn rename_internal_running() -> Shape {
+    shape(&[Start, Tick, Create(S, 0), Create(A, 0)], Rename("s", "x"))
+}
+pub fn rename_current_external() -> Shape {
+    shape(&[Start, Create(MEM_A, 0), Tick, Create(B, DISK_ONLY)], Rename("b", "x"))
+}
+pub fn revert_to_a_renamed_one() -> Shape {
+    two(shape(&[Start, Tick, Create(S, 0), Rename("s", "x"), Tick, Create(S, 0)], Revert("x", 0)))
+}
+pub fn delete_a_renamed_one() -> Shape {
+    shape(&[Start, Tick, Create(S, 0), Rename("s", "x"), Tick, Create(S, 0)], Delete("x", 0))
+}
+pub fn revert_and_discard() -> Shape {
+    parts(
+        shape(&[Start, Create(A, DISK_ONLY), Tick, Create(B, DISK_ONLY)], RevertThen("b", 0)),
+        &[Revert("b", 0), Delete("b", 0)],
+    )
+}
+pub fn revert_and_delete_children() -> Shape {
+    parts(
+        shape(&[Start, Create(MEM_A, 0), Tick, Create(B, DISK_ONLY)], RevertThen("a", CHILDREN_ONLY)),
+        &[Revert("a", 0), Delete("b", 0)],
+    )
 }
 
 // --- revert ---
