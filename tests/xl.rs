@@ -15,12 +15,13 @@ use virsnap::model::ids::DomainId;
 fn parse(line: &str) -> Result<Parsed, String> {
     let words = std::iter::once("virsnap").chain(line.split_whitespace());
     args::parse(words.map(Into::into).collect()).map_err(|stop| match stop {
-        Stop::Usage(text) | Stop::Print(text) => text,
+        Stop::Usage(failure) => failure.lines().join("\n"),
+        Stop::Print(text) => text,
     })
 }
 
 fn action(line: &str) -> Result<Action, String> {
-    Action::from_typed(&parse(line)?.typed).map_err(|failure| failure.lines().join("\n"))
+    Action::from_typed(&parse(line)?.commands[0]).map_err(|failure| failure.lines().join("\n"))
 }
 
 fn create(line: &str) -> (Option<String>, Options) {
@@ -72,13 +73,14 @@ fn the_other_commands_are_those_of_every_driver() {
 #[test]
 fn a_wrong_command_line_is_told_as_everywhere() {
     for (line, told) in [
-        ("xl", "no command given; `virsnap help` lists them"),
+        ("xl", "command 'xl' requires <command> option"),
         ("xl frob", "unknown command: 'xl frob'"),
+        ("xl -x list", "command 'xl' doesn't support option -x"),
         ("xl list", "unknown command: 'xl list'"),
         ("xl snapshot-create", "command 'xl snapshot-create' requires <domain> option"),
         ("xl snapshot-create a b c", "unexpected data 'c'"),
         ("xl snapshot-create d --bad", "command 'xl snapshot-create' doesn't support option --bad"),
-        ("xl snapshot-create d -x", "unexpected data '-x'"),
+        ("xl snapshot-create d -x", "command 'xl snapshot-create' doesn't support option -x"),
         ("xl snapshot-create d -n a -n b", "option --name already seen"),
         ("xl snapshot-create --live --disk-only d", "Options --live and --disk-only are mutually exclusive"),
         ("xl snapshot-create d --name=", "Failed to get option 'name': Option argument is empty"),
@@ -93,11 +95,15 @@ fn a_wrong_command_line_is_told_as_everywhere() {
 
 #[test]
 fn the_driver_is_xens_unless_another_is_named() {
-    let driver = |line| parse(line).unwrap().global.driver;
+    let driver = |line| {
+        let parsed = parse(line).unwrap();
+        parsed.global.driver.unwrap_or(parsed.commands[0].command.default_driver())
+    };
     assert_eq!(driver("xl snapshot-list"), "Xen");
     assert_eq!(driver("snapshot-list d"), "QEMU");
     assert_eq!(driver("--driver test xl snapshot-list"), "Test");
     assert_eq!(driver("xl snapshot-list --driver qemu"), "QEMU");
+    assert!(parse("xl snapshot-list d -q").unwrap().global.quiet);
 }
 
 fn subject(activity: Activity) -> Subject {

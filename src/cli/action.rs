@@ -1,8 +1,11 @@
 //! What will be done, with libvirt's flag words; made from what was typed, before anything is asked of the service.
 
+mod dump;
 mod list;
+mod refusal;
 mod xl;
 
+pub use dump::{Dump, Matches};
 pub use list::{DomainColumns, DomainList, SnapshotForm, SnapshotList};
 pub use xl::{XlAct, XlForm};
 
@@ -10,6 +13,8 @@ use super::args::Typed;
 use super::diskspec::snapshot_xml;
 use super::failure::{Failure, exclusive};
 use crate::model::flags::{CreateFlags, DeleteFlags, RevertFlags, StartFlags, UndefineFlags, XmlFlags};
+use refusal::Refusal;
+pub(super) use refusal::text;
 
 /// One command, ready to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,10 +58,26 @@ pub enum Action {
     },
     /// A command below `xl` that is no other command's.
     Xl(XlAct),
+    /// A refusal that waits for the domain: virsh looks for it first, and complains of that.
+    Refuse {
+        /// Its name, UUID or id.
+        domain: String,
+        /// What is wrong if there is such a domain.
+        failure: Failure,
+    },
+}
+
+/// For whom an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For people, as virsh prints it.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// Commands on one domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum DomainAct {
     Undefine(UndefineFlags),
@@ -71,10 +92,11 @@ pub enum DomainAct {
     Suspend,
     Resume,
     Autostart(bool),
-    DumpXml(XmlFlags),
+    DumpXml(Dump),
     State,
     StateAndReason,
-    Info,
+    StateJson,
+    Info(Form),
     Id,
     Name,
     Uuid,
@@ -105,6 +127,8 @@ pub enum SnapshotsAct {
     List(SnapshotList),
     /// `snapshot-current --name`.
     CurrentName,
+    /// `snapshot-current --json`.
+    CurrentJson,
     /// `snapshot-current`.
     CurrentXml(XmlFlags),
 }
@@ -120,17 +144,35 @@ pub enum Document {
     Empty,
 }
 
-/// Commands on one snapshot.
+/// What becomes of a snapshot whose name was edited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewName {
+    /// Nothing: the edit is refused.
+    Refused,
+    /// `--rename`: the old one is forgotten.
+    Renames,
+    /// `--clone`: there are two.
+    Clones,
+}
+
+/// Commands on one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SnapshotAct {
     /// `snapshot-current … NAME`.
     MakeCurrent,
     /// `snapshot-dumpxml`.
-    DumpXml(XmlFlags),
+    DumpXml(Dump),
+    /// `snapshot-edit`.
+    Edit {
+        /// REDEFINE, and CURRENT where it shall become the current one.
+        flags: CreateFlags,
+        /// If its name changed.
+        new_name: NewName,
+    },
     /// `snapshot-info`.
-    Info,
+    Info(Form),
     /// `snapshot-parent`.
-    Parent,
+    Parent(Form),
     /// `snapshot-revert`.
     Revert {
         /// Without FORCE.
@@ -153,27 +195,40 @@ pub enum Force {
 impl Action {
     /// The action, or virsh's refusal of contradictory options.
     pub fn from_typed(typed: &Typed) -> Result<Self, Failure> {
-        for option in typed.command.options {
-            if typed.values(option.name).any(str::is_empty) {
-                return Err(Failure::new(format!("Failed to get option '{}': Option argument is empty", option.name)));
-            }
-        }
-        let file = || typed.value("file").unwrap_or_default().to_owned();
-        if typed.command.place().0 == Some("xl") {
-            return xl::from_typed(typed);
-        }
-        match typed.command.name {
-            "list" => Ok(Self::ListDomains(DomainList::from_typed(typed)?)),
-            "define" => Ok(Self::Define { file: file() }),
-            "create" => Ok(Self::Create { file: file(), flags: start_flags(typed) }),
-            name if name.starts_with("snapshot-") => snapshot_action(typed),
-            _ => Ok(Self::Domain { domain: domain(typed), act: domain_act(typed)? }),
+        match made(typed) {
+            Ok(action) => Ok(action),
+            Err(Refusal::AtOnce(failure)) => Err(failure),
+            Err(Refusal::OnceFound(failure)) => Ok(Self::Refuse { domain: domain(typed)?, failure }),
         }
     }
 }
 
-fn domain(typed: &Typed) -> String {
-    typed.value("domain").unwrap_or_default().to_owned()
+fn made(typed: &Typed) -> Result<Action, Refusal> {
+    if typed.command.place().0 == Some("xl") {
+        for option in typed.command.options {
+            text(typed, option.name)?;
+        }
+        return Ok(xl::from_typed(typed)?);
+    }
+    let file = || text(typed, "file").map(|f| f.unwrap_or_default().to_owned());
+    match typed.command.name {
+        "list" => Ok(Action::ListDomains(DomainList::from_typed(typed)?)),
+        "define" => Ok(Action::Define { file: file()? }),
+        "create" => Ok(Action::Create { file: file()?, flags: start_flags(typed) }),
+        name if name.starts_with("snapshot-") => snapshot_action(typed),
+        _ => {
+            let act = domain_act(typed)?;
+            Ok(Action::Domain { domain: domain(typed)?, act })
+        }
+    }
+}
+
+fn domain(typed: &Typed) -> Result<String, Failure> {
+    Ok(text(typed, "domain")?.unwrap_or_default().to_owned())
+}
+
+fn form(typed: &Typed) -> Form {
+    if typed.has("json") { Form::Json } else { Form::Text }
 }
 
 fn domain_act(typed: &Typed) -> Result<DomainAct, Failure> {
@@ -198,15 +253,17 @@ fn domain_act(typed: &Typed) -> Result<DomainAct, Failure> {
         "suspend" => DomainAct::Suspend,
         "resume" => DomainAct::Resume,
         "autostart" => DomainAct::Autostart(!typed.has("disable")),
-        "dumpxml" => DomainAct::DumpXml(
-            security(typed)
-                | on(typed, "inactive", XmlFlags::INACTIVE)
+        "dumpxml" => {
+            let mut dump = Dump::from_typed(typed)?;
+            dump.flags |= on(typed, "inactive", XmlFlags::INACTIVE)
                 | on(typed, "update-cpu", XmlFlags::UPDATE_CPU)
-                | on(typed, "migratable", XmlFlags::MIGRATABLE),
-        ),
+                | on(typed, "migratable", XmlFlags::MIGRATABLE);
+            DomainAct::DumpXml(dump)
+        }
+        "domstate" if typed.has("json") => DomainAct::StateJson,
         "domstate" if typed.has("reason") => DomainAct::StateAndReason,
         "domstate" => DomainAct::State,
-        "dominfo" => DomainAct::Info,
+        "dominfo" => DomainAct::Info(form(typed)),
         "domid" => DomainAct::Id,
         "domname" => DomainAct::Name,
         "domuuid" => DomainAct::Uuid,
@@ -214,43 +271,70 @@ fn domain_act(typed: &Typed) -> Result<DomainAct, Failure> {
     })
 }
 
-fn snapshot_action(typed: &Typed) -> Result<Action, Failure> {
-    let domain = domain(typed);
+fn snapshot_action(typed: &Typed) -> Result<Action, Refusal> {
+    let at_once = |typed: &Typed| -> Result<(), Failure> {
+        match typed.command.name {
+            "snapshot-list" => SnapshotList::contradictions(typed),
+            "snapshot-current" => refuse_both(
+                typed,
+                &[("name", "snapshotname"), ("json", "name"), ("json", "snapshotname"), ("json", "security-info")],
+            ),
+            "snapshot-edit" => refuse_both(typed, &[("rename", "clone")]),
+            "snapshot-dumpxml" => text(typed, "snapshotname").and(text(typed, "xpath")).map(drop),
+            _ => Ok(()),
+        }
+    };
+    at_once(typed)?;
+    let domain = domain(typed)?;
+    let name = |option| text(typed, option).map_err(Refusal::OnceFound);
     let act = match typed.command.name {
         "snapshot-create" => SnapshotsAct::Create {
-            document: typed.value("xmlfile").map_or(Document::Empty, |f| Document::File(f.to_owned())),
+            document: name("xmlfile")?.map_or(Document::Empty, |f| Document::File(f.to_owned())),
             flags: create_flags(typed),
         },
         "snapshot-create-as" => {
-            let xml = snapshot_xml(typed)?;
+            let xml = snapshot_xml(typed).map_err(Refusal::OnceFound)?;
             if typed.has("print-xml") {
                 SnapshotsAct::PrintXml(xml)
             } else {
                 SnapshotsAct::Create { document: Document::Text(xml), flags: create_flags(typed) }
             }
         }
-        "snapshot-list" => SnapshotsAct::List(SnapshotList::from_typed(typed)?),
-        "snapshot-current" => {
-            refuse_both(typed, &[("name", "snapshotname")])?;
-            match typed.value("snapshotname") {
-                Some(name) => {
-                    let which = Which::Named(name.to_owned());
-                    return Ok(Action::Snapshot { domain, which, act: SnapshotAct::MakeCurrent });
-                }
-                None if typed.has("name") => SnapshotsAct::CurrentName,
-                None => SnapshotsAct::CurrentXml(security(typed)),
+        "snapshot-list" => SnapshotsAct::List(SnapshotList::from_typed(typed).map_err(Refusal::OnceFound)?),
+        "snapshot-current" => match name("snapshotname")? {
+            Some(name) => {
+                let which = Which::Named(name.to_owned());
+                return Ok(Action::Snapshot { domain, which, act: SnapshotAct::MakeCurrent });
             }
+            None if typed.has("json") => SnapshotsAct::CurrentJson,
+            None if typed.has("name") => SnapshotsAct::CurrentName,
+            None => SnapshotsAct::CurrentXml(security(typed)),
+        },
+        _ => {
+            let (which, act) = (which(typed).map_err(Refusal::OnceFound)?, snapshot_act(typed)?);
+            return Ok(Action::Snapshot { domain, which, act });
         }
-        _ => return Ok(Action::Snapshot { domain, which: which(typed)?, act: snapshot_act(typed)? }),
     };
     Ok(Action::Snapshots { domain, act })
 }
 
 fn snapshot_act(typed: &Typed) -> Result<SnapshotAct, Failure> {
     Ok(match typed.command.name {
-        "snapshot-dumpxml" => SnapshotAct::DumpXml(security(typed)),
-        "snapshot-info" => SnapshotAct::Info,
-        "snapshot-parent" => SnapshotAct::Parent,
+        "snapshot-dumpxml" => SnapshotAct::DumpXml(Dump::from_typed(typed)?),
+        "snapshot-edit" => SnapshotAct::Edit {
+            // Alone, --current says which one.
+            flags: match typed.has("snapshotname") {
+                true => CreateFlags::REDEFINE | on(typed, "current", CreateFlags::CURRENT),
+                false => CreateFlags::REDEFINE,
+            },
+            new_name: match (typed.has("rename"), typed.has("clone")) {
+                (true, _) => NewName::Renames,
+                (false, true) => NewName::Clones,
+                (false, false) => NewName::Refused,
+            },
+        },
+        "snapshot-info" => SnapshotAct::Info(form(typed)),
+        "snapshot-parent" => SnapshotAct::Parent(form(typed)),
         "snapshot-revert" => SnapshotAct::Revert {
             flags: on(typed, "running", RevertFlags::RUNNING)
                 | on(typed, "paused", RevertFlags::PAUSED)
@@ -266,14 +350,17 @@ fn snapshot_act(typed: &Typed) -> Result<SnapshotAct, Failure> {
     })
 }
 
-/// virsh's `virshLookupSnapshot`: by name or `--current`, exactly one.
+/// virsh's `virshLookupSnapshot`: by name or `--current`, exactly one; but an edit makes the named one current.
 fn which(typed: &Typed) -> Result<Which, Failure> {
-    named_or_current(typed, "snapshotname")?
-        .ok_or_else(|| Failure::new("--snapshotname or --current is required".to_owned()))
+    let found = match text(typed, "snapshotname")? {
+        Some(name) if typed.command.name == "snapshot-edit" => Some(Which::Named(name.to_owned())),
+        _ => named_or_current(typed, "snapshotname")?,
+    };
+    found.ok_or_else(|| Failure::new("--snapshotname or --current is required".to_owned()))
 }
 
 fn named_or_current(typed: &Typed, option: &str) -> Result<Option<Which>, Failure> {
-    match (typed.value(option), typed.has("current")) {
+    match (text(typed, option)?, typed.has("current")) {
         (Some(_), true) => Err(Failure::new(format!("--{option} and --current are mutually exclusive"))),
         (Some(name), false) => Ok(Some(Which::Named(name.to_owned()))),
         (None, true) => Ok(Some(Which::Current)),
@@ -309,7 +396,7 @@ fn security(typed: &Typed) -> XmlFlags {
 /// `virDomainShutdownFlagValues`, which are `virDomainRebootFlagValues` too.
 fn mode(typed: &Typed) -> Result<u32, Failure> {
     let mut bits = 0;
-    for mode in typed.value("mode").into_iter().flat_map(|m| m.split(',')) {
+    for mode in text(typed, "mode")?.into_iter().flat_map(|m| m.split(',')) {
         bits |= match mode {
             "acpi" => 1,
             "agent" => 2,

@@ -1,6 +1,7 @@
 //! One domain in memory: its state, the view that readers see, and its job slot.
 
 use super::job::Job;
+use super::parameters::Parameters;
 use super::view::View;
 use crate::error::{Code, Error, Result};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
@@ -37,6 +38,7 @@ pub(super) struct Domain {
     holder: Mutex<String>,
     /// Grows with every Destroy: an operation that sees it grow starts nothing any more.
     destroyed: AtomicU64,
+    pub(super) parameters: Mutex<Parameters>,
     pub(super) progress: watch::Sender<Option<Progress>>,
     pub(super) job: Job,
 }
@@ -61,6 +63,7 @@ impl Domain {
             slot: Arc::default(),
             holder: Mutex::default(),
             destroyed: AtomicU64::new(0),
+            parameters: Mutex::default(),
             progress: watch::channel(None).0,
             job: Job::default(),
         }

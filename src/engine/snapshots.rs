@@ -18,7 +18,7 @@ use crate::plan::revert::{self, RevertRequest};
 use crate::plan::steps::{Change, Plan};
 use crate::xml;
 use crate::xml::scan::Limits;
-use crate::xml::snapshot::Form;
+use crate::xml::snapshot::{Form, SnapshotDoc};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -143,6 +143,14 @@ impl Service {
     }
 }
 
+/// The caller's document, validated where VALIDATE asks for it.
+fn read(xml: &str, form: Form, flags: CreateFlags) -> Result<SnapshotDoc> {
+    if flags.contains(CreateFlags::VALIDATE) {
+        xml::schema::check_snapshot(xml)?;
+    }
+    xml::snapshot::parse(xml, form, &Limits::default())
+}
+
 pub(super) fn existing(tree: &Tree, name: &SnapshotName) -> Result<()> {
     if tree.get(name).is_some() { Ok(()) } else { Err(Error::from(Refusal::NoSnapshot(name.0.clone()))) }
 }
@@ -177,7 +185,7 @@ impl Inner {
         xml: &str,
         flags: CreateFlags,
     ) -> Result<(SnapshotName, Change)> {
-        let doc = xml::snapshot::parse(xml, Form::Redefine, &Limits::default())?;
+        let doc = read(xml, Form::Redefine, flags)?;
         let state = &outlook.state;
         let texts = |name: &SnapshotName| self.texts_of(outlook, name);
         let facts = self.look_at(outlook, &redefine::paths(&doc)?).await?;
@@ -216,7 +224,7 @@ impl Inner {
             caps: self.host.capabilities(),
             backends: &backends,
         };
-        let doc = xml::snapshot::parse(xml, request.form(), &Limits::default())?;
+        let doc = read(xml, request.form(), flags)?;
         let draft = create::draft(&request, doc)?;
         let facts = self.look_at(outlook, &draft.paths()).await?;
         create::plan(&request, draft, &facts)

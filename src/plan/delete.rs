@@ -228,6 +228,12 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
 fn check_domain(request: &DeleteRequest<'_>, gone: &Snapshot, facts: &Facts) -> Result<()> {
     let graph = &request.graph;
     let Some(xml) = request.live_xml.or(request.inactive_xml) else { return Ok(()) };
+    if request.instance.is_some() {
+        let now = domain::view(xml)?;
+        if let Some(disk) = gone.disks.iter().find(|d| now.disk(&d.name).is_some_and(|now| now.transient)) {
+            return Err(Refusal::TransientDisk(disk.name.clone()).into());
+        }
+    }
     let disk_of = |view: &DomainView, disk: &SnapshotDisk| view.disk(&disk.name).cloned();
     if !gone.is_external() {
         let view = request.live_xml.map(domain::view).transpose()?;

@@ -13,6 +13,8 @@ mod lifecycle;
 mod matrix;
 mod moving;
 mod own_api;
+mod reading;
 mod restart;
 mod the_guest;
 mod trees;
+mod tuning;

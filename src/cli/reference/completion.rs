@@ -3,7 +3,7 @@
 use super::super::args;
 use super::super::failure::Failure;
 use super::super::spec::{self, Command, Kind, Opt};
-use clap::{Arg, ValueHint};
+use clap::{Arg, ArgAction, ValueHint};
 use clap_complete::Shell;
 
 /// The shells that have one.
@@ -35,13 +35,13 @@ fn app(words: Words) -> clap::Command {
     let commands = |group| spec::commands().filter(move |c| c.place().0 == group).map(move |c| command(c, words));
     let groups =
         spec::GROUPS.iter().map(|g| clap::Command::new(g.name).about(g.help).subcommands(commands(Some(g.name))));
-    args::program().subcommands(commands(None)).subcommands(groups)
+    args::program().disable_help_subcommand(true).subcommands(commands(None)).subcommands(groups)
 }
 
 fn command(command: &'static Command, words: Words) -> clap::Command {
     let mut app = clap::Command::new(command.place().1).about(command.help);
     for option in command.options {
-        app = app.arg(hinted(args::argument(option), option));
+        app = app.arg(hinted(argument(option), option));
         if option.takes_a_word() && (words == Words::All || !values(option).is_empty()) {
             // Another id than the option's.
             let word = Arg::new(option.name.to_uppercase()).help(option.help).required(false);
@@ -50,6 +50,19 @@ fn command(command: &'static Command, words: Words) -> clap::Command {
         }
     }
     app
+}
+
+/// The option by its name.
+fn argument(option: &'static Opt) -> Arg {
+    let arg = Arg::new(option.name).long(option.name).help(option.help);
+    let arg = match option.kind {
+        Kind::Flag => arg.action(ArgAction::SetTrue),
+        _ => arg.action(ArgAction::Append).value_name("string").allow_hyphen_values(true),
+    };
+    match option.short {
+        Some(letter) => arg.short(letter),
+        None => arg,
+    }
 }
 
 fn hinted(arg: Arg, option: &Opt) -> Arg {
