@@ -1,10 +1,12 @@
 //! What will be done, with libvirt's flag words; made from what was typed, before anything is asked of the service.
 
+mod beyond;
 mod dump;
 mod list;
 mod refusal;
 mod xl;
 
+pub use beyond::{BeyondAct, Goes};
 pub use dump::{Dump, Matches};
 pub use list::{DomainColumns, DomainList, SnapshotForm, SnapshotList};
 pub use xl::{XlAct, XlForm};
@@ -55,6 +57,13 @@ pub enum Action {
         which: Which,
         /// What to do with it.
         act: SnapshotAct,
+    },
+    /// A command on one domain that libvirt has no call for.
+    Beyond {
+        /// Its name, UUID or id.
+        domain: String,
+        /// What to do.
+        act: BeyondAct,
     },
     /// A command below `xl` that is no other command's.
     Xl(XlAct),
@@ -211,11 +220,14 @@ fn made(typed: &Typed) -> Result<Action, Refusal> {
         return Ok(xl::from_typed(typed)?);
     }
     let file = || text(typed, "file").map(|f| f.unwrap_or_default().to_owned());
+    if let Some(action) = beyond::from_typed(typed)? {
+        return Ok(action);
+    }
     match typed.command.name {
         "list" => Ok(Action::ListDomains(DomainList::from_typed(typed)?)),
         "define" => Ok(Action::Define { file: file()? }),
         "create" => Ok(Action::Create { file: file()?, flags: start_flags(typed) }),
-        name if name.starts_with("snapshot-") => snapshot_action(typed),
+        name if name.starts_with("snapshot-") => beyond::instead(typed, snapshot_action(typed)?),
         _ => {
             let act = domain_act(typed)?;
             Ok(Action::Domain { domain: domain(typed)?, act })

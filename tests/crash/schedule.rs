@@ -37,7 +37,7 @@ const SECOND: [(Fault, Fault); 8] = [
 ];
 
 /// What comes after the call, or into it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     /// If an operation is still open, a restart ends it.
     Restart,
@@ -102,7 +102,14 @@ impl Shape {
             Then::Destroy => machine.call_and_destroy(self.call),
             Then::Cancel => machine.call_and_cancel(self.call),
         };
-        let mut verdict = machine.settle().and_then(|_| check(&machine, expected, schedule));
+        let mut settled = machine.settle();
+        // A deletion that was cut short stays for whoever asks again; perhaps a fault comes into that as well.
+        for _ in 0..3 {
+            let Some(half) = machine.half_deleted().filter(|_| then == Then::Cancel) else { break };
+            let _ = machine.call(Call::Delete(half, 0));
+            settled = settled.and(machine.settle());
+        }
+        let mut verdict = settled.and_then(|_| check(&machine, expected, schedule));
         if let (Then::Cancel, End::Answered(Err(error)), 1) = (then, &end, schedule.len())
             && error.code != Code::OperationAborted
         {

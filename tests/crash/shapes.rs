@@ -135,20 +135,20 @@ pub fn rename_current_external() -> Shape {
     shape(&[Start, Create(MEM_A, 0), Tick, Create(B, DISK_ONLY)], Rename("b", "x"))
 }
 pub fn revert_to_a_renamed_one() -> Shape {
-    two(shape(&[Start, Tick, Create(S, 0), Rename("s", "x"), Tick, Create(S, 0)], Revert("x", 0)))
+    two(shape(&[Start, Tick, OFF, Create(S, 0), Rename("s", "x"), Start, Tick, OFF, Create(S, 0)], Revert("x", 0)))
 }
 pub fn delete_a_renamed_one() -> Shape {
     shape(&[Start, Tick, Create(S, 0), Rename("s", "x"), Tick, Create(S, 0)], Delete("x", 0))
 }
 pub fn revert_and_discard() -> Shape {
     parts(
-        shape(&[Start, Create(A, DISK_ONLY), Tick, Create(B, DISK_ONLY)], RevertThen("b", 0)),
-        &[Revert("b", 0), Delete("b", 0)],
+        shape(&[Start, Tick, OFF, Create(S, 0), Start, Tick, OFF], RevertThen("s", 0)),
+        &[Revert("s", 0), Delete("s", 0)],
     )
 }
 pub fn revert_and_delete_children() -> Shape {
     parts(
-        shape(&[Start, Create(MEM_A, 0), Tick, Create(B, DISK_ONLY)], RevertThen("a", CHILDREN_ONLY)),
+        shape(&[Start, Tick, OFF, Create(A, 0), Create(B, 0)], RevertThen("a", CHILDREN_ONLY)),
         &[Revert("a", 0), Delete("b", 0)],
     )
 }
