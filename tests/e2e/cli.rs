@@ -3,7 +3,6 @@
 use crate::harness::{Daemon, Guest, Spec, State};
 use std::process::Output;
 
-#[derive(Clone, Copy)]
 struct Shell<'a> {
     daemon: &'a Daemon,
 }
@@ -92,16 +91,16 @@ async fn what_libvirt_lacks_is_typed_as_one_would_guess() {
     let overlay = guest.path("counter-0.one");
     assert!(plan.starts_with(&format!("prepare: create the file '{}'\n", overlay.display())), "{plan}");
     assert!(!overlay.exists());
-    let listening = async {
-        let words = ["snapshot-event", "counter", "--loop", "--timeout", "5"];
-        shell.run(&words).await
-    };
-    let work = async {
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-        shell.run(&["snapshot-create-as", "counter", "one"]).await;
-        shell.run(&["snapshot-rename", "counter", "one", "first"]).await
-    };
-    let (heard, renamed) = tokio::join!(listening, work);
+    let listening = std::process::Command::new(env!("CARGO_BIN_EXE_virsnap"))
+        .args(["--bus", daemon.address(), "snapshot-event", "counter", "--loop", "--timeout", "8"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    shell.run(&["snapshot-create-as", "counter", "one"]).await;
+    let renamed = shell.run(&["snapshot-rename", "counter", "one", "first"]).await;
+    let heard = tokio::task::block_in_place(|| listening.wait_with_output().unwrap());
+    let heard = String::from_utf8(heard.stdout).unwrap();
     assert!(renamed.starts_with("Domain snapshot one renamed to first\n"), "{renamed}");
     for line in ["snapshot-added' on 'one'", "current-changed' on 'one'", "snapshot-renamed' on 'one first'"] {
         assert!(heard.contains(&format!("event '{line} for domain 'counter'\n")), "{heard}");
