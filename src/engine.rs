@@ -18,6 +18,7 @@ pub mod parameters;
 mod recover;
 mod rehearse;
 mod report;
+mod saves;
 pub mod service;
 mod sizes;
 mod snapshots;

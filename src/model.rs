@@ -8,5 +8,6 @@ pub mod ids;
 pub mod path;
 pub mod progress;
 pub mod record;
+pub mod risk;
 pub mod snapshot;
 pub mod tree;

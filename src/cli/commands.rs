@@ -1,6 +1,7 @@
 //! Actions, done: which calls a command makes and what it says.
 
 mod beyond;
+pub mod complete;
 mod domain;
 mod edit;
 mod listing;

@@ -86,9 +86,12 @@ pub(super) async fn call(mount: &Mount, id: DomainId, member: &str, call: &Call)
 /// `GetJob`'s answer and `JobProgress`'s body: the keys are in the interface's document.
 pub(super) fn job(job: &Progress) -> BTreeMap<String, Param> {
     let operation = match job.operation {
+        2 => "save",
+        3 => "restore",
         6 => "create",
         7 => "revert",
-        _ => "delete",
+        10 => "delete",
+        _ => "discard",
     };
     let number = |n: usize| Param::U32(u32::try_from(n).unwrap_or(u32::MAX));
     let mut out = BTreeMap::from([

@@ -38,7 +38,7 @@ impl Outlook {
             match step {
                 Settle::Publish(change) => self.publish(change),
                 Settle::Stop { .. } => self.state.run = RunState::off(reason::SHUTOFF_FROM_SNAPSHOT),
-                Settle::Start(_) => self.state.run = RunState::paused(reason::PAUSED_FROM_SNAPSHOT),
+                Settle::Start(_) | Settle::Reload(_) => self.state.run = RunState::paused(reason::PAUSED_FROM_SNAPSHOT),
                 Settle::Resume { .. } if self.state.is_active() => {
                     self.state.run = RunState::running(reason::RUNNING_FROM_SNAPSHOT);
                 }

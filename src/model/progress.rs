@@ -5,7 +5,7 @@ use super::ids::SnapshotName;
 /// An operation that runs, or the last one that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
-    /// `virDomainJobOperation`: 6 create, 7 revert, 10 delete.
+    /// `virDomainJobOperation`: 6 create, 7 revert, 10 delete; 2 managed save, 3 start from it, 0 its removal.
     pub operation: i32,
     /// The snapshot it is about.
     pub snapshot: SnapshotName,

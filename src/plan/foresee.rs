@@ -34,7 +34,11 @@ fn prepare(step: &Prepare, facts: &mut Facts) {
         }
         Prepare::TagDisks { images, tag, .. } => images.iter().for_each(|i| tagged(facts, &i.path, tag, false)),
         Prepare::CreateTag { image, tag } => tagged(facts, &image.path, tag, false),
-        Prepare::Sync { .. } | Prepare::AddNodes { .. } | Prepare::Freeze { .. } | Prepare::Pause { .. } => {}
+        Prepare::Sync { .. }
+        | Prepare::AddNodes { .. }
+        | Prepare::Freeze { .. }
+        | Prepare::Pause { .. }
+        | Prepare::Start(_) => {}
     }
 }
 

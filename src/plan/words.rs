@@ -1,6 +1,6 @@
 //! A plan in words, one line per step, every file named: for dry runs and logs.
 
-use super::steps::{Change, Commit, CurrentChange, LiveChange, MemorySource, Plan, Prepare, Settle, SwitchDisk};
+use super::steps::{Change, Commit, CurrentChange, LiveChange, MemorySource, Plan, Prepare, Settle, Start, SwitchDisk};
 use crate::model::ids::Image;
 
 impl Plan {
@@ -81,7 +81,16 @@ fn prepared(step: &Prepare) -> String {
             format!("save the memory into '{}' and tag {} as '{tag}'", vmstate.path, paths(images))
         }
         Prepare::TagDisks { images, tag, .. } => format!("tag {} as '{tag}'", paths(images)),
+        Prepare::Start(start) => started(start),
         Prepare::CreateTag { image, tag } => format!("tag '{}' as '{tag}'", image.path),
+    }
+}
+
+fn started(start: &Start) -> String {
+    match &start.memory {
+        MemorySource::Boot => "start the guest, paused".to_owned(),
+        MemorySource::File(path) => format!("start the guest, paused, with the memory in '{path}'"),
+        MemorySource::Tag(tag) => format!("start the guest, paused, with the memory and the disks of tag '{tag}'"),
     }
 }
 
@@ -92,10 +101,12 @@ fn settled(step: &Settle) -> String {
         Settle::Pause { .. } => "pause the guest".to_owned(),
         Settle::Thaw { .. } => "thaw the guest's file systems".to_owned(),
         Settle::Stop { .. } => "stop the guest".to_owned(),
-        Settle::Start(start) => match &start.memory {
-            MemorySource::Boot => "start the guest, paused".to_owned(),
-            MemorySource::File(path) => format!("start the guest, paused, with the memory in '{path}'"),
-            MemorySource::Tag(tag) => format!("start the guest, paused, with the memory and the disks of tag '{tag}'"),
+        Settle::Start(start) => started(start),
+        Settle::Reload(start) => match &start.memory {
+            MemorySource::Tag(tag) => {
+                format!("bring the guest, paused, back to the memory and the disks of tag '{tag}'")
+            }
+            MemorySource::Boot | MemorySource::File(_) => started(start),
         },
         Settle::ApplyTag { image, tag } => format!("bring '{}' back to tag '{tag}'", image.path),
         Settle::RemoveTag { images, tag, .. } => format!("remove tag '{tag}' from {}", paths(images)),
