@@ -1,5 +1,6 @@
 //! Actions, done: which calls a command makes and what it says.
 
+mod beyond;
 pub mod complete;
 mod domain;
 mod edit;
@@ -55,6 +56,10 @@ pub async fn run(bus: &Bus, action: Action, out: &mut Output) -> Result<(), Fail
             let domain = Domain::find(bus, &domain, ANY).await?;
             let snapshot = snapshot::find(&domain, which).await?;
             snapshot::run(&domain, &snapshot, act, out).await
+        }
+        Action::Beyond { domain, act } => {
+            let domain = Domain::find(bus, &domain, ANY).await?;
+            beyond::run(&domain, act, out).await
         }
         Action::Xl(act) => xl::run(bus, act, out).await,
         Action::Refuse { domain, failure } => {

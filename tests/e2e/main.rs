@@ -13,6 +13,7 @@ mod harness;
 mod lifecycle;
 mod matrix;
 mod moving;
+mod own_api;
 mod reading;
 mod restart;
 mod reverts;

@@ -9,13 +9,13 @@ use zbus::{DynamicType, OwnedObjectPath, OwnedVariant, Type};
 
 const DOMAIN: &str = "org.libvirt.Domain";
 /// virsnap's own: what libvirt-dbus has no call for.
-const SNAPSHOTS: &str = "org.virsnap.Snapshots1";
+pub(super) const SNAPSHOTS: &str = "org.virsnap.Snapshots1";
 
 /// One domain of the service.
 #[derive(Debug)]
 pub struct Domain<'b> {
-    bus: &'b Bus,
-    path: OwnedObjectPath,
+    pub(super) bus: &'b Bus,
+    pub(super) path: OwnedObjectPath,
 }
 
 /// By what a domain may be named on the command line; differs between virsh's commands.
