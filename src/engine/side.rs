@@ -6,7 +6,7 @@ use super::service::Inner;
 use crate::error::{Error, Result};
 use crate::model::flags::UndefineFlags;
 use crate::model::ids::DomainId;
-use crate::model::side_state::SideState;
+use crate::model::side_state::{SideState, SideStates};
 use crate::plan::facts::FileKind;
 use crate::xml::domain;
 
@@ -48,6 +48,14 @@ impl Inner {
             }
         }
         Ok(goes)
+    }
+
+    /// What belongs to the machine of a definition beside its disks.
+    pub(super) async fn side_of(&self, id: DomainId, xml: Option<&str>) -> Result<SideStates> {
+        match xml {
+            Some(xml) => self.host.side_state(id, xml).await,
+            None => Ok(SideStates::default()),
+        }
     }
 
     /// A fresh NVRAM, for a domain that has one.

@@ -60,7 +60,12 @@ pub(super) fn capture(
         let at = if tag {
             SidePlace::Tag
         } else if metadata {
-            let to = request.side.copy(state, snapshot.creation_time, snapshot.name.as_str());
+            let mut to = request.side.copy(state, snapshot.creation_time, snapshot.name.as_str());
+            // One that was renamed since, within the second, has its copy there.
+            let at = SidePlace::Copy(to.clone());
+            if request.tree.iter().any(|s| s.side.iter().any(|c| c.at == at)) {
+                to = format!("{to}-{}", request.op).into();
+            }
             out.steps.push(Prepare::CopySide { instance: request.instance, of: state.clone(), to: to.clone() });
             SidePlace::Copy(to)
         } else {
@@ -135,7 +140,7 @@ pub(super) fn restore(target: &Snapshot, how: Restore<'_>, facts: &Facts) -> Res
         }
         match (&copy.at, &copy.of) {
             (SidePlace::Tag, SideState::Nvram(nvram)) => {
-                let tag = target.name.0.clone();
+                let tag = target.tag().to_owned();
                 if !has_tag(&nvram.image, &tag, facts) {
                     if how.force {
                         continue;
@@ -183,7 +188,7 @@ pub(super) fn remove(gone: &Snapshot, facts: &Facts) -> (Vec<Image>, Vec<Settle>
     let (mut tagged, mut steps) = (Vec::new(), Vec::new());
     for copy in &gone.side {
         match (&copy.at, &copy.of) {
-            (SidePlace::Tag, SideState::Nvram(nvram)) if has_tag(&nvram.image, gone.name.as_str(), facts) => {
+            (SidePlace::Tag, SideState::Nvram(nvram)) if has_tag(&nvram.image, gone.tag(), facts) => {
                 tagged.push(nvram.image.clone());
             }
             (SidePlace::Tag, _) => {}

@@ -14,6 +14,7 @@ mod harness;
 mod lifecycle;
 mod matrix;
 mod moving;
+mod own_api;
 mod reading;
 mod restart;
 mod reverts;
