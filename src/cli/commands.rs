@@ -40,7 +40,7 @@ pub async fn run(bus: &Bus, action: Action, out: &mut Output) -> Result<(), Fail
         }
         Action::Domain { domain, act } => {
             let by = match act {
-                DomainAct::Start(_) | DomainAct::Id => By { id: false, ..ANY },
+                DomainAct::Start(_) | DomainAct::Id | DomainAct::Rename(_) => By { id: false, ..ANY },
                 DomainAct::Name => By { name: false, ..ANY },
                 DomainAct::Uuid => By { uuid: false, ..ANY },
                 _ => ANY,

@@ -151,6 +151,11 @@ impl<'b> Domain<'b> {
     pub async fn create_snapshot(&self, xml: &str, flags: u32) -> Result<Snapshot<'b>, CallError> {
         Snapshot::new(self.bus, self.call("SnapshotCreateXML", &(xml, flags)).await?)
     }
+    /// Gives a snapshot another name, its children and files kept; not every service can.
+    pub async fn rename_snapshot(&self, from: &str, to: &str) -> Result<Snapshot<'b>, CallError> {
+        let path = self.bus.call(self.path.as_str(), SNAPSHOTS, "Rename", &(from, to, 0_u32)).await?;
+        Snapshot::new(self.bus, path)
+    }
     /// The snapshot of that name.
     pub async fn snapshot(&self, name: &str) -> Result<Snapshot<'b>, CallError> {
         Snapshot::new(self.bus, self.call("SnapshotLookupByName", &(name, 0_u32)).await?)
