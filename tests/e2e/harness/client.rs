@@ -139,8 +139,9 @@ impl Client {
         (!said.hypervisors.is_empty() && said.hypervisors == (said.find)(&said.file)).then_some(said.bytes)
     }
 
-    fn reverts(&self, snapshot: &str) {
-        let leaf = &snapshot.rsplit('/').next().unwrap()[..37];
+    /// A revert of the domain, or of the domain of the snapshot, at this path comes.
+    pub fn reverts(&self, path: &str) {
+        let leaf = &path.rsplit('/').next().unwrap()[..37];
         if let Some(said) = self.said.lock().unwrap().get_mut(leaf) {
             said.bytes = std::fs::read(&said.file).map_or(0, |bytes| bytes.len());
             said.hypervisors = (said.find)(&said.file);

@@ -53,6 +53,7 @@ impl Domain {
     }
 
     pub async fn revert_with(&self, name: &str, options: &[&str]) -> Result<(), Failure> {
+        self.client.reverts(&self.path);
         self.own("Revert", &(name, wishes(options))).await
     }
 
