@@ -525,6 +525,8 @@ impl<'a> Run<'a> {
             Ok(()) if self.domain.state().instance() == Some(start.instance) => {
                 self.domain.update(|s| {
                     s.row.live = Some(row);
+                    // The balloon is again what it was then, and tells when that changes.
+                    s.runtime.memory = None;
                     s.run = RunState::paused(reason::PAUSED_FROM_SNAPSHOT);
                 });
                 return Ok(true);
