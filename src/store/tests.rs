@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::model::domain::ManagedSave;
 use crate::model::ids::{DomainId, Instance, OpId, SnapshotName};
 use crate::model::snapshot::{Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts};
 use crate::plan::steps::{Change, Commit, CurrentChange, LiveChange, Note, OpKind, Plan, PutSnapshot};
@@ -81,7 +82,8 @@ fn everything_is_there_after_a_reopen() {
         store.begin(&plan(store.new_op().unwrap())).unwrap();
     }
     let store = Store::open(&dir, "qemu").unwrap();
-    let row = DomainRow { live: Some(live), autostart: true, reason: 3, ..domain() };
+    let saved = ManagedSave { path: "/save/d".into(), xml: "<domain/>".into(), running: true };
+    let row = DomainRow { live: Some(live), saved: Some(saved), autostart: true, reason: 3, ..domain() };
     assert_eq!(store.domains().unwrap(), vec![row]);
     assert_eq!(names(&store), (vec!["a".into(), "b".into()], Some("b".into())));
     assert_eq!(store.texts(ID, &"a".into()).unwrap().domain.unwrap(), "<domain name='a'/>");
