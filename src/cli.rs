@@ -13,6 +13,7 @@
 pub mod action;
 pub mod args;
 pub mod commands;
+pub mod complete;
 pub mod diskspec;
 pub mod document;
 pub mod domain_document;
@@ -58,6 +59,10 @@ pub async fn run(argv: Vec<OsString>) -> u8 {
     for typed in &parsed.commands {
         let done = match reference::text(typed) {
             Some(text) => text.map(|text| out.print(&text)),
+            None if typed.command.name == spec::COMPLETE => {
+                out.print(&commands::complete::run(typed).await);
+                Ok(())
+            }
             None => command(&parsed, typed, &mut bus, &mut out).await,
         };
         out.flush();

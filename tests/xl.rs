@@ -186,27 +186,27 @@ fn virsnap(words: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
-fn manual_pages_and_scripts_name_every_command_and_option() {
+fn manual_pages_and_completion_name_every_command_and_option() {
     // roff writes a hyphen that must stay one as `\-`.
     let page = |words: &[&str]| virsnap(words).1.replace("\\-", "-");
     let (main, xl) = (page(&["man"]), page(&["man", "xl"]));
-    let scripts = ["bash", "zsh", "fish"].map(|shell| {
-        let (code, script, error) = virsnap(&["completion", shell]);
+    let offered = |words: &[&str]| -> Vec<String> {
+        let (code, out, error) = virsnap(&[&["complete", "--"], words].concat());
         assert_eq!((code, error.as_str()), (0, ""));
-        assert!(!script.contains('\0'), "{shell}");
-        (shell, script)
-    });
+        out.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
+    };
+    let (commands, members) = (offered(&[""]), offered(&["xl", ""]));
     for command in virsnap::cli::spec::commands() {
         let (group, name) = command.place();
         let page = if group.is_some() { &xl } else { &main };
         assert!(main.contains(&command.usage()), "{}", command.name);
+        assert!(if group.is_some() { &members } else { &commands }.contains(&name.to_owned()), "{}", command.name);
+        let words: Vec<&str> = command.name.split(' ').chain(["--"]).collect();
+        let options = if command.options.is_empty() { vec![] } else { offered(&words) };
         for option in command.options {
-            assert!(page.contains(&format!("--{}", option.name)), "{}: {}", command.name, option.name);
-            for (shell, script) in &scripts {
-                let written =
-                    if *shell == "fish" { format!("-l {}", option.name) } else { format!("--{}", option.name) };
-                assert!(script.contains(name) && script.contains(&written), "{shell}: {} {written}", command.name);
-            }
+            let long = format!("--{}", option.name);
+            assert!(page.contains(&long), "{}: {}", command.name, option.name);
+            assert!(options.contains(&long), "{}: {long}: {options:?}", command.name);
         }
     }
     for key in ["name", "description", "creationtime", "save", "type", "live", "disk_only", "disk"] {
@@ -215,24 +215,33 @@ fn manual_pages_and_scripts_name_every_command_and_option() {
     assert_eq!(virsnap(&["man", "x"]), (1, String::new(), "error: unknown page 'x'; there are virsnap, xl\n".into()));
     let told = "error: unknown shell 'ksh'; there are bash, zsh, fish\n";
     assert_eq!(virsnap(&["completion", "ksh"]), (1, String::new(), told.into()));
+    for shell in ["zsh", "fish"] {
+        assert!(virsnap(&["completion", shell]).1.contains("complete -- "), "{shell}");
+    }
 }
 
 #[test]
 fn bash_completes_commands_options_and_what_may_be_said() {
     let script = virsnap(&["completion", "bash"]).1;
     for (typed, offered) in [
-        ("virsnap snapshot-cr", "snapshot-create snapshot-create-as"),
-        ("virsnap xl snapshot-l", "snapshot-list"),
-        ("virsnap xl snapshot-create --l", "--live"),
-        ("virsnap completion z", "zsh"),
-        ("virsnap --driver x", "xen"),
+        ("snapshot-cr", "snapshot-create snapshot-create-as"),
+        ("xl snapshot-l", "snapshot-list"),
+        ("xl snapshot-create --l", "--live"),
+        ("snapshot-list d --parent --le", "--leaves"),
+        ("snapshot-list d --parent --pa", ""),
+        ("snapshot-info d -- --cu", ""),
+        ("completion z", "zsh"),
+        ("man ", "virsnap xl"),
+        ("--driver x", "xen"),
+        ("-q --connect qemu:///se", "///session"),
+        ("--qu", "--quiet"),
+        ("reboot d --mode p", "paravirt"),
+        ("nosuch ", ""),
+        ("start ; ", ""),
     ] {
-        let (words, last) = (typed.split(' ').count(), typed.split(' ').next_back().unwrap());
-        let test = format!(
-            "{script}\nCOMP_WORDS=({typed}); COMP_CWORD={}; _virsnap virsnap {last} {}; echo \"${{COMPREPLY[*]}}\"",
-            words - 1,
-            typed.split(' ').nth_back(1).unwrap(),
-        );
+        let line = format!("{} {typed}", env!("CARGO_BIN_EXE_virsnap"));
+        let test =
+            format!("{script}\nCOMP_LINE='{line}' COMP_POINT={}; _virsnap; echo \"${{COMPREPLY[*]}}\"", line.len());
         let done = Command::new("bash").args(["--norc", "-c", &test]).output().unwrap();
         assert_eq!(String::from_utf8(done.stdout).unwrap().trim(), offered, "{typed}");
     }

@@ -1,5 +1,6 @@
 //! Actions, done: which calls a command makes and what it says.
 
+pub mod complete;
 mod domain;
 mod edit;
 mod listing;

@@ -42,6 +42,15 @@ impl From<CallError> for Failure {
     }
 }
 
+impl From<super::args::Stop> for Failure {
+    fn from(stop: super::args::Stop) -> Self {
+        match stop {
+            super::args::Stop::Usage(failure) => failure,
+            super::args::Stop::Print(text) => Self::new(text),
+        }
+    }
+}
+
 /// virsh's `VSH_EXCLUSIVE_OPTIONS`.
 #[must_use]
 pub fn exclusive(a: &str, b: &str) -> Failure {

@@ -7,6 +7,7 @@ pub mod man;
 
 use super::args::Typed;
 use super::failure::Failure;
+use super::spec;
 
 /// The text that `help`, `completion` or `man` prints; `None`: another command was typed.
 #[must_use]
@@ -22,7 +23,7 @@ pub fn text(typed: &Typed) -> Option<Result<String, Failure>> {
 /// Whether what the command prints is another program's input, which an empty line does not belong to.
 #[must_use]
 pub fn is_a_file(typed: &Typed) -> bool {
-    matches!(typed.command.name, "completion" | "man")
+    matches!(typed.command.name, "completion" | "man" | spec::COMPLETE)
 }
 
 fn unknown(what: &str, said: &str, known: &[&str]) -> Failure {

@@ -134,7 +134,10 @@ pub const SECTIONS: &[Section] = &[
     Section { title: "Virsnap itself", keyword: "virsnap", commands: own::COMMANDS },
 ];
 
-/// All commands, in the order of the help page.
+/// The name of the command that shells use; no help speaks of it.
+pub const COMPLETE: &str = own::COMPLETE.name;
+
+/// All commands that people use, in the order of the help page.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
     SECTIONS.iter().flat_map(|s| s.commands)
 }
@@ -142,7 +145,7 @@ pub fn commands() -> impl Iterator<Item = &'static Command> {
 /// The command of that name, its group first.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Command> {
-    commands().find(|c| c.name == name)
+    commands().chain([&own::COMPLETE]).find(|c| c.name == name)
 }
 
 const fn flag(name: &'static str, help: &'static str) -> Opt {

@@ -2,6 +2,9 @@
 
 use super::failure::Failure;
 
+/// Those that are known.
+pub const KNOWN: &[&str] = &["qemu:///system", "qemu:///session", "xen:///system", "test:///default"];
+
 /// What a URI names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -36,7 +39,7 @@ pub fn place(uri: &str) -> Result<Place, Failure> {
             return Err(failed(format!("no connection to another machine: {uri}")));
         }
         _ => {
-            let known = "qemu:///system, qemu:///session, xen:///system and test:///default";
+            let known = KNOWN.join(", ");
             return Err(failed(format!("no connection driver available for {uri}; there are {known}")));
         }
     };

@@ -139,6 +139,35 @@ async fn programs_read_json() {
     assert_eq!((code, out.as_str(), err.as_str()), (1, "", "error: snapshot 'one' has no parent\n"));
 }
 
+/// The shells ask the program, and it asks the service.
+#[tokio::test]
+async fn domains_and_snapshots_are_completed() {
+    let bus = Bus::start();
+    let (_daemon, _) = with_ox(&bus, "").await;
+    virsnap(&bus, "true", &["snapshot-create-as ox one; snapshot-create-as ox other; snapshot-create-as ox 'a two'"])
+        .await;
+    for (before, current, offered) in [
+        ("start", "o", "ox\n"),
+        ("snapshot-list --domain", "o", "ox\n"),
+        ("snapshot-revert ox", "o", "one\nother\n"),
+        ("snapshot-revert ox", "", "a two\none\nother\n"),
+        ("snapshot-revert --snapshotname one", "o", "ox\n"),
+        ("snapshot-list ox --tree --from", "on", "one\n"),
+        ("snapshot-delete ox --snapshotname", "on", "one\n"),
+        ("snapshot-delete gnu", "", ""),
+        ("xl snapshot-create", "o", "ox\n"),
+        ("xl snapshot-delete ox -n", "on", "one\n"),
+        ("snapshot-create ox", "", ""),
+    ] {
+        let address = bus.address();
+        let mut words = vec!["complete", "--", "--bus", &address, "--driver=test"];
+        words.extend(before.split(' ').chain([current]));
+        let done = tokio::process::Command::new(env!("CARGO_BIN_EXE_virsnap")).args(&words).output().await.unwrap();
+        assert_eq!(String::from_utf8(done.stdout).unwrap(), offered, "{before} {current}");
+        assert_eq!((done.status.code(), done.stderr), (Some(0), vec![]), "{before} {current}");
+    }
+}
+
 /// A service of an older libvirt: it knows neither VALIDATE nor HALT nor FORCE, and keeps what it was asked for.
 async fn old_service(connection: Connection, persistent: bool, asked: Arc<Mutex<Vec<String>>>) {
     const SNAPSHOT: &str = "/org/libvirt/Test/domainsnapshot/_0dd0dd0d_0002_4000_8000_000000000002_s";

@@ -2,7 +2,8 @@
 
 use super::super::args::Typed;
 use super::super::failure::Failure;
-use super::{Which, named_or_current, on, refuse_both};
+use super::snapshot::named_or_current;
+use super::{Which, on, refuse_both};
 use crate::model::flags::ListFlags;
 
 /// `list`.

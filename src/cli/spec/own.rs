@@ -1,6 +1,6 @@
 //! What the program says of itself.
 
-use super::{Command, required, word};
+use super::{Command, Kind, Opt, required, word};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -25,3 +25,11 @@ pub(super) const COMMANDS: &[Command] = &[
         options: &[word("page", "virsnap (default) or xl")],
     },
 ];
+
+/// As virsh's, it is for shells.
+pub(super) const COMPLETE: Command = Command {
+    name: "complete",
+    help: "internal command for autocompletion",
+    about: "",
+    options: &[Opt { name: "string", short: None, kind: Kind::Words, help: "partial string to autocomplete" }],
+};
