@@ -121,6 +121,34 @@ fn edits_are_told_alike() {
 }
 
 #[test]
+fn domains_are_saved_and_go_on_alike() {
+    compare(
+        "true",
+        &[],
+        &[
+            "managedsave test",
+            "domstate test --reason",
+            "managedsave test",
+            "undefine test",
+            "start test",
+            "domstate test",
+            "managedsave-remove test",
+            "managedsave test --running --paused",
+            "managedsave test --paused",
+            "managedsave-remove test",
+            "managedsave-remove test",
+            "start test",
+            "managedsave test --running --bypass-cache",
+            "start test --force-boot",
+            "managedsave nosuch",
+            "managedsave-remove nosuch",
+            "help managedsave",
+            "help managedsave-remove",
+        ],
+    );
+}
+
+#[test]
 fn domains_are_shown_and_moved_alike() {
     let other = "<domain type='test'><name>other</name>\
                  <uuid>0dd0dd0d-0000-4000-8000-000000000001</uuid><memory>1024</memory><os><type>hvm</type></os></domain>";
