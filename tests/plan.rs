@@ -708,3 +708,15 @@ fn the_first_difference_of_two_machines_is_named() {
         }
     }
 }
+
+/// K10: libvirt finds out when it starts the target, and the guest is gone.
+#[test]
+fn a_chain_that_is_not_whole_is_noticed_before_anything_is_touched() {
+    let mut world = World::new(DomainState::Running, ONE);
+    for name in ["a", "b", "c"] {
+        world.create(&named(name), CreateFlags::DISK_ONLY).unwrap();
+    }
+    world.files.remove(Utf8Path::new("/i/a.qcow2"));
+    let error = world.revert("c", RevertFlags::empty()).unwrap_err();
+    assert_eq!(error, "unsupported configuration: image '/i/a.qcow2' of disk 'vda' does not exist");
+}

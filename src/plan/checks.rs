@@ -137,7 +137,7 @@ fn check_external(
 }
 
 /// Every image of the disk's chain is there: no overlay is put on a broken one.
-fn check_chain(disk: &str, top: &Utf8Path, facts: &Facts) -> Result<(), Refusal> {
+pub(super) fn check_chain(disk: &str, top: &Utf8Path, facts: &Facts) -> Result<(), Refusal> {
     let mut seen = Vec::new();
     let mut at = Some(top.to_owned());
     while let Some(path) = at.filter(|p| !seen.contains(p)) {

@@ -21,6 +21,7 @@
 
 use super::abi;
 use super::align::overlay_path;
+use super::checks::check_chain;
 use super::definition::{replace_image, set_image};
 use super::facts::{Facts, FileKind};
 use super::graph::Graph;
@@ -218,6 +219,7 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
     let overlays = has_overlays(target);
     let fresh = if overlays { fresh_overlays(request, target, &view, facts)? } else { Vec::new() };
     check_tags(request, target, facts)?;
+    check_chains(request, &view, facts)?;
     for f in &fresh {
         domain_xml = set_image(&domain_xml, f.target.as_str(), &f.overlay, facts)?;
         inactive_xml = replace_image(&inactive_xml, f.target.as_str(), &f.base, &f.overlay, facts)?;
@@ -353,6 +355,20 @@ fn fresh_overlays(
         out.push(Fresh { target: DiskTarget(disk.target.clone()), base, overlay: Image { path, format } });
     }
     Ok(out)
+}
+
+/// The images that the target's writable disks had are whole. Whoever's disk is named by a tag alone was looked at with it.
+fn check_chains(request: &RevertRequest<'_>, view: &DomainView, facts: &Facts) -> Result<(), Refusal> {
+    let excluded = |name: &str| {
+        let target = request.graph.tree.get(request.name);
+        target.is_some_and(|t| t.disks.iter().any(|d| d.name == name && d.location == Some(Location::No)))
+    };
+    for disk in view.disks.iter().filter(|d| !d.readonly && !excluded(&d.target)) {
+        if let Some(image) = disk.image() {
+            check_chain(&disk.target, &image.path, facts)?;
+        }
+    }
+    Ok(())
 }
 
 fn check_tags(request: &RevertRequest<'_>, target: &Snapshot, facts: &Facts) -> Result<(), Refusal> {

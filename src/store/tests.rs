@@ -1,8 +1,9 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::model::domain::ManagedSave;
 use crate::model::ids::{DomainId, Instance, OpId, SnapshotName};
 use crate::model::snapshot::{Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts};
-use crate::plan::steps::{Change, Commit, CurrentChange, LiveChange, Note, OpKind, Plan, PutSnapshot};
+use crate::plan::steps::{Change, Commit, CurrentChange, LiveChange, Note, OpKind, Plan, PutSnapshot, SavedChange};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -73,17 +74,19 @@ fn names(store: &Store) -> (Vec<String>, Option<String>) {
 fn everything_is_there_after_a_reopen() {
     let (_keep, dir) = dir();
     let live = LiveRow { instance: Instance(Uuid::from_u128(9)), number: 4, xml: "<domain id='4'/>".into() };
+    let saved = ManagedSave { path: "/save/d".into(), xml: "<domain/>".into(), running: true };
     {
         let store = Store::open(&dir, "qemu").unwrap();
         store.put_domain(&domain()).unwrap();
-        store.apply(ID, &put(&["a", "b"])).unwrap();
+        let change = Change { saved: SavedChange::Set(saved.clone()), ..put(&["a", "b"]) };
+        store.apply(ID, &change).unwrap();
         store.set_live(ID, Some(&live)).unwrap();
         store.set_autostart(ID, true).unwrap();
         store.set_reason(ID, 3).unwrap();
         store.begin(&plan(store.new_op().unwrap())).unwrap();
     }
     let store = Store::open(&dir, "qemu").unwrap();
-    let row = DomainRow { live: Some(live), autostart: true, reason: 3, ..domain() };
+    let row = DomainRow { live: Some(live), saved: Some(saved), autostart: true, reason: 3, ..domain() };
     assert_eq!(store.domains().unwrap(), vec![row]);
     assert_eq!(names(&store), (vec!["a".into(), "b".into()], Some("b".into())));
     assert_eq!(store.texts(ID, &"a".into()).unwrap().domain.unwrap(), "<domain name='a'/>");

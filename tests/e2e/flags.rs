@@ -288,3 +288,29 @@ async fn what_is_written_to_a_transient_disk_goes_with_its_hypervisor() {
     assert_eq!(files.filter(|f| f.contains("TRANSIENT")).collect::<Vec<_>>(), Vec::<String>::new());
     guest.enter(State::Running).await;
 }
+
+/// A tag that no metadata knows: libvirt adds a second one of its name to the image of a guest that is off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stray_tag_of_the_same_name_is_in_the_way() {
+    let daemon = Daemon::start().await;
+    let guest = Guest::define(&daemon, Spec::disks(2)).await;
+    for state in [State::Off, State::Running] {
+        guest.enter(State::Off).await;
+        let disk = guest.originals.last().unwrap();
+        let tag = |verb: &str| {
+            let done = std::process::Command::new("qemu-img").args(["snapshot", verb, "stray"]).arg(disk).status();
+            assert!(done.unwrap().success());
+        };
+        tag("-c");
+        guest.enter(state).await;
+        guest.create("stray", Kind::Internal).await.refused("Snapshot 'stray' already exists in one or more devices");
+        assert_eq!(guest.state().await, state);
+        assert!(guest.domain.names().await.is_empty());
+        guest.enter(State::Off).await;
+        tag("-d");
+        guest.enter(state).await;
+        guest.take("stray", Kind::Internal).await;
+        guest.domain.snapshot("stray").await.unwrap().delete(0).await.unwrap();
+    }
+    guest.assert_clean().await;
+}

@@ -2,8 +2,9 @@
 
 use super::super::args::Typed;
 use super::super::failure::Failure;
+use super::super::progress::Shown;
 use super::{Dump, Form, form, on, refuse_both, text};
-use crate::model::flags::{StartFlags, UndefineFlags, XmlFlags};
+use crate::model::flags::{SaveFlags, StartFlags, UndefineFlags, XmlFlags};
 
 /// Commands on one domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,8 @@ use crate::model::flags::{StartFlags, UndefineFlags, XmlFlags};
 pub enum DomainAct {
     Undefine(UndefineFlags),
     Start(StartFlags),
+    ManagedSave(SaveFlags, Shown),
+    ManagedSaveRemove,
     /// `virDomainShutdownFlagValues`.
     Shutdown(u32),
     /// `virDomainRebootFlagValues`; the same bits.
@@ -55,6 +58,13 @@ pub(super) fn domain_act(typed: &Typed) -> Result<DomainAct, Failure> {
             )
         }
         "start" => DomainAct::Start(start_flags(typed)),
+        "managedsave" => DomainAct::ManagedSave(
+            on(typed, "bypass-cache", SaveFlags::BYPASS_CACHE)
+                | on(typed, "running", SaveFlags::RUNNING)
+                | on(typed, "paused", SaveFlags::PAUSED),
+            if typed.has("verbose") { Shown::on_terminal(false) } else { Shown::No },
+        ),
+        "managedsave-remove" => DomainAct::ManagedSaveRemove,
         "shutdown" => DomainAct::Shutdown(mode(typed)?),
         "reboot" => DomainAct::Reboot(mode(typed)?),
         "reset" => DomainAct::Reset,

@@ -9,6 +9,7 @@ use super::super::progress::{Shown, during};
 use super::super::render::{Table, info_line};
 use super::super::texts;
 use super::super::wire::{CallError, Domain};
+use crate::model::flags::UndefineFlags;
 
 /// `GetFSInfo`: mount point, name, type and the targets of its disks.
 type FileSystem = (String, String, String, Vec<String>);
@@ -17,6 +18,9 @@ pub(super) async fn run(domain: &Domain<'_>, act: DomainAct, out: &mut Output) -
     match act {
         DomainAct::Undefine(flags) => {
             let name = domain.name().await?;
+            if !flags.contains(UndefineFlags::MANAGED_SAVE) && domain.has_managed_save().await? {
+                return Err(Failure::new("Refusing to undefine while domain managed save image exists"));
+            }
             let answer = domain.call("Undefine", &flags.bits()).await;
             tell(
                 out,
@@ -32,6 +36,26 @@ pub(super) async fn run(domain: &Domain<'_>, act: DomainAct, out: &mut Output) -
             }
             let answer = domain.call("Create", &flags.bits()).await;
             tell(out, answer, format!("Domain '{name}' started"), format!("Failed to start domain '{name}'"))
+        }
+        DomainAct::ManagedSave(flags, shown) => {
+            let name = domain.name().await?;
+            let bits = flags.bits();
+            let answer = during(shown, "Managedsave", domain, domain.call("ManagedSave", &bits)).await;
+            let done = format!("\nDomain '{name}' state saved by libvirt");
+            tell(out, answer, done, format!("Failed to save domain '{name}' state"))
+        }
+        DomainAct::ManagedSaveRemove => {
+            let name = domain.name().await?;
+            if !domain.has_managed_save().await? {
+                out.extra(&format!("Domain '{name}' has no manage save image; removal skipped"));
+                return Ok(());
+            }
+            let answer: Result<(), CallError> = domain.call("ManagedSaveRemove", &0_u32).await;
+            answer.map_err(|cause| {
+                Failure::behind(format!("Failed to remove managed save image for domain '{name}'"), cause)
+            })?;
+            out.extra(&format!("Removed managedsave image for domain '{name}'"));
+            Ok(())
         }
         DomainAct::Shutdown(mode) => {
             let name = domain.name().await?;

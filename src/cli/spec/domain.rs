@@ -97,12 +97,14 @@ pub(super) const MANAGEMENT: &[Command] = &[
     Command {
         name: "managedsave",
         help: "managed save of a domain state",
-        about: "Save and destroy a running domain, so it can be restarted from\nthe same state at a later time.  When the virsh 'start'\ncommand is next run for the domain, it will automatically\nbe started from this saved state.",
+        about: "Save and destroy a running domain, so it can be restarted from\nthe same state at a later time.  When the virsh 'start'\n\
+                command is next run for the domain, it will automatically\nbe started from this saved state.",
         options: &[
             DOMAIN,
             flag("bypass-cache", "avoid file system cache when saving"),
             flag("running", "set domain to be running on next start"),
             flag("paused", "set domain to be paused on next start"),
+            flag("verbose", "display the progress of save"),
         ],
     },
     Command {

@@ -1,6 +1,6 @@
 //! Commands that take, change and drop snapshots, and those on domains around them.
 
-use super::compare;
+use super::{Bus, Daemon, Pair, Said, compare};
 
 #[test]
 fn snapshots_are_taken_reverted_to_and_deleted_alike() {
@@ -118,6 +118,24 @@ fn edits_are_told_alike() {
         &["snapshot-create-as test a", "snapshot-edit test a", "snapshot-dumpxml test a --xpath //description"],
     );
     compare("./rename", &files, &["snapshot-create-as test a", "snapshot-edit test a --clone", "snapshot-list test"]);
+}
+
+/// The real virsh is not asked: its `managedsave` on a pipe may wait for ever.
+#[test]
+fn a_domain_is_saved_and_goes_on() {
+    let bus = Bus::start();
+    let _daemon = Daemon::start(&bus);
+    let pair = Pair { bus: &bus, editor: "true" };
+    for (line, out) in [
+        ("managedsave test", "\nDomain 'test' state saved by libvirt\n\n"),
+        ("domstate test --reason", "shut off (saved)\n\n"),
+        ("start test", "Domain 'test' started\n\n"),
+        ("managedsave-remove test", "Domain 'test' has no manage save image; removal skipped\n"),
+        ("managedsave test --paused", "\nDomain 'test' state saved by libvirt\n\n"),
+        ("managedsave-remove test", "Removed managedsave image for domain 'test'\n"),
+    ] {
+        assert_eq!(Said::new(&pair.virsnap(&[line])).out, out, "{line}");
+    }
 }
 
 #[test]
