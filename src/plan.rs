@@ -10,5 +10,6 @@ pub mod facts;
 pub mod graph;
 pub mod redefine;
 pub mod refusal;
+pub mod rename;
 pub mod revert;
 pub mod steps;

@@ -25,6 +25,11 @@ pub(super) async fn call(mount: &Mount, id: DomainId, member: &str, method: &Met
         "Reset" => done(call, service.reset(id, bits()?).await),
         "Destroy" => done(call, service.destroy(id, bits()?).await),
         "Undefine" => done(call, service.undefine(id, bits()?).await),
+        "Rename" => {
+            let (name, bits): (String, u32) = call.args()?;
+            done(call, service.rename(id, &name, bits).await)
+        }
+        "MigrateToURI3" => done(call, service.migrate(id)),
         "Suspend" => done(call, service.suspend(id).await),
         "Resume" => done(call, service.resume(id).await),
         "GetXMLDesc" => {

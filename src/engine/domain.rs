@@ -120,6 +120,9 @@ impl Domain {
                 s.row.inactive_xml = Some(xml.clone());
                 s.row.persistent |= change.defines;
             }
+            if let Some(name) = &change.name {
+                s.row.name.clone_from(name);
+            }
             match &change.live {
                 LiveChange::Keep => {}
                 LiveChange::Clear | LiveChange::Set { .. } => s.row.live = live,

@@ -248,7 +248,7 @@ impl Surroundings {
 
 impl Inner {
     /// A change of metadata alone: no journal.
-    async fn apply(&self, domain: &Arc<Domain>, change: &Change) -> Result<()> {
+    pub(super) async fn apply(&self, domain: &Arc<Domain>, change: &Change) -> Result<()> {
         self.store.apply(domain.id, change)?;
         domain.apply(change, None);
         self.tell(domain.id, change);

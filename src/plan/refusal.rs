@@ -156,6 +156,14 @@ pub enum Refusal {
     OnlineOffline(String),
     #[error("cannot change between disk only and full system in snapshot {0}")]
     DiskOnlyFull(String),
+    #[error("cannot rename active domain")]
+    RenameActive,
+    #[error("cannot rename a transient domain")]
+    RenameTransient,
+    #[error("Can't rename domain to itself")]
+    RenameToItself,
+    #[error("domain with name '{0}' already exists")]
+    NameTaken(String),
     #[error("missing domain in snapshot")]
     NoDomain,
     #[error("Target domain {what} {new} does not match source {old}")]
@@ -167,7 +175,7 @@ impl Refusal {
         use Refusal::*;
         match self {
             NoAgent => Code::ArgumentUnsupported,
-            NotRunning | ImageBusy { .. } | HaltTransient | TransientRevert | HalfDeleted(_) | TransientMigration => {
+            NotRunning | RenameActive | RenameTransient | RenameToItself | NameTaken(_) | ImageBusy { .. } | HaltTransient | TransientRevert | HalfDeleted(_) | TransientMigration => {
                 Code::OperationInvalid
             }
             NameSlash(_) | NameDot(_) => Code::XmlDetail,

@@ -375,6 +375,9 @@ pub struct Change {
     /// Whether that makes a transient domain persistent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub defines: bool,
+    /// The domain's new name, if it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// What becomes of the live definition.
     #[serde(default, skip_serializing_if = "LiveChange::is_keep")]
     pub live: LiveChange,

@@ -21,6 +21,8 @@ pub enum Call {
     Create(&'static str, u32),
     Revert(&'static str, u32),
     Delete(&'static str, u32),
+    /// The domain gets another name.
+    Rename(&'static str),
     /// A file that the user puts there: empty, or an overlay on another.
     Place(&'static str, Option<&'static str>),
     /// Time passes.
@@ -194,6 +196,7 @@ async fn machine_call(service: &Service, call: Call) -> Result<()> {
         Call::Create(xml, flags) => service.snapshot_create(DOMAIN, xml, flags).await.map(drop),
         Call::Revert(name, flags) => service.snapshot_revert(DOMAIN, &SnapshotName::from(name), flags).await,
         Call::Delete(name, flags) => service.snapshot_delete(DOMAIN, &SnapshotName::from(name), flags).await,
+        Call::Rename(name) => service.rename(DOMAIN, name, 0).await,
         Call::Place(path, backing) => {
             let body = match backing {
                 None => Body::Empty,

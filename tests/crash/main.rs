@@ -81,6 +81,7 @@ shapes! {
     delete_children
     delete_children_only_running
     delete_metadata_only
+    rename_with_snapshots
     transient_create
     transient_create_quiesced
     transient_create_memory

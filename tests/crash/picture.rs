@@ -12,6 +12,7 @@ use virsnap::xml::domain::frozen_disks;
 /// What the store says; nothing in it depends on when it was said.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Words {
+    pub name: Option<String>,
     pub snapshots: Vec<(Snapshot, SnapshotTexts)>,
     pub current: Option<SnapshotName>,
     pub inactive_xml: Option<String>,
@@ -51,6 +52,7 @@ impl Picture {
     pub fn of(machine: &Machine, world: &World) -> Self {
         let row = machine.store.domains().unwrap().into_iter().find(|d| d.id == DOMAIN);
         let defined = row.is_some();
+        let name = row.as_ref().map(|r| r.name.clone());
         let (inactive_xml, live) = row.map_or((None, None), |r| (r.inactive_xml, r.live));
         let (snapshots, current) = machine.store.snapshots(DOMAIN).unwrap();
         let contents = snapshots.iter().map(|s| (s.name.clone(), content(world, s))).collect();
@@ -70,6 +72,7 @@ impl Picture {
             tags: tags(world),
             live,
             words: Words {
+                name,
                 snapshots: snapshots.into_iter().map(with_texts).collect(),
                 current,
                 inactive_xml,

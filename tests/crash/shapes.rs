@@ -1,6 +1,6 @@
 //! Every operation and the state it meets.
 
-use crate::machine::Call::{self, Create, Delete, Place, Revert, Start, Suspend, Tick};
+use crate::machine::Call::{self, Create, Delete, Place, Rename, Revert, Start, Suspend, Tick};
 use crate::schedule::Shape;
 use virsnap::plan::facts::{Capabilities, LiveSave};
 
@@ -236,6 +236,11 @@ pub fn delete_children_only_running() -> Shape {
 }
 pub fn delete_metadata_only() -> Shape {
     shape(&[Start, Create(A, DISK_ONLY), Tick, Create(B, DISK_ONLY)], Delete("a", METADATA_ONLY))
+}
+
+// --- its neighbours ---
+pub fn rename_with_snapshots() -> Shape {
+    shape(&[Create(A, 0), Start, Tick, Create(MEM_S, 0), Tick, OFF], Rename("other"))
 }
 
 // --- domains that go with their hypervisor ---

@@ -12,6 +12,7 @@ mod harness;
 mod lifecycle;
 mod matrix;
 mod moving;
+mod rename;
 mod restart;
 mod the_guest;
 mod trees;
