@@ -126,6 +126,7 @@ impl World {
             backends: &self.backends,
         };
         let doc = xml::snapshot::parse(xml, request.form(), &Limits::default()).map_err(|e| e.to_string())?;
+        let request = request.of(&doc);
         let draft = create::draft(&request, doc).map_err(|e| e.to_string())?;
         let plan = create::plan(&request, draft, &self.facts()).map_err(|e| e.to_string())?.plan;
         self.pretend(&plan);

@@ -48,6 +48,7 @@ fn write(doc: &SnapshotDoc) -> String {
         disks: doc.disks.clone(),
         revert_disks: doc.revert_disks.clone(),
         frozen: Vec::new(),
+        mixed: doc.mixed,
     };
     snapshot::format(&snapshot, &doc.texts, true)
 }
@@ -100,6 +101,7 @@ fn passwords_are_shown_only_on_request() {
         disks: Vec::new(),
         revert_disks: Vec::new(),
         frozen: Vec::new(),
+        mixed: doc.mixed,
     };
     shown.description = Some("passwd='secret' of the guest".to_owned());
     let public = snapshot::format(&shown, &doc.texts, false);

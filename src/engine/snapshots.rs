@@ -56,6 +56,7 @@ impl Service {
             backends: &backends,
         };
         let doc = xml::snapshot::parse(xml, request.form(), &Limits::default())?;
+        let request = request.of(&doc);
         let draft = create::draft(&request, doc)?;
         let facts = self.inner.host.look(&draft.paths()).await?;
         let planned = create::plan(&request, draft, &facts)?;

@@ -164,6 +164,7 @@ mod tests {
             disks: vec![external, disk("xvdb", Location::Internal), disk("xvdc", Location::No)],
             revert_disks: Vec::new(),
             frozen: vec![FrozenDisk { target: DiskTarget("xvdb".into()), image }],
+            mixed: false,
         };
         let written = serde_json::to_value(Record::of(&snapshot)).unwrap();
         let expected = serde_json::json!({

@@ -215,6 +215,9 @@ pub struct Snapshot {
     /// The images that `<domain>` names.
     #[serde(default)]
     pub frozen: Vec<FrozenDisk>,
+    /// Whether each part was captured in its own way because the caller asked for that (`<virsnap:mixed/>`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mixed: bool,
 }
 
 /// The large texts of a snapshot, kept in the store and read when asked for.

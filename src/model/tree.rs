@@ -195,6 +195,7 @@ mod tests {
             disks: Vec::new(),
             revert_disks: Vec::new(),
             frozen: Vec::new(),
+            mixed: false,
         }
     }
 

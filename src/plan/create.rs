@@ -8,6 +8,10 @@
 //! - a tag that exists in an image is refused before the guest is paused (K15);
 //! - an existing memory file is refused, never overwritten (K18), except an empty one;
 //! - a name is at most [`MAX_NAME`] bytes, checked before anything is done (K14), and at most [`MAX_TAG`] where nothing is recorded;
+//! - a *mixed set* (K25) is planned where the document has `<virsnap:mixed xmlns:virsnap='urn:virsnap:snapshot:1'/>`: raw disks
+//!   external beside qcow2 disks with tags, memory in a file beside tags, tags of a running guest without its memory, some of the
+//!   disks only. All parts are of one instant and stand or fall together: the guest stands still from the first tag until the
+//!   overlays are switched to, and undoing takes the tags away. Without the element libvirt's refusals stay;
 //! - a thaw that the agent does not answer does not turn a finished snapshot into an error (K16): the host goes on
 //!   thawing until it is answered, also in its next life.
 
@@ -26,7 +30,7 @@ use crate::model::flags::{self, CreateFlags};
 use crate::model::ids::{DomainId, Image, Instance, OpId, SnapshotName};
 use crate::model::snapshot::{Location, Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts};
 use crate::model::tree::Tree;
-use crate::xml::domain::{self, Device, DomainView};
+use crate::xml::domain::{self, Device, DiskView, DomainView};
 use crate::xml::edit;
 use crate::xml::snapshot::{Form, SnapshotDoc};
 use camino::Utf8PathBuf;
@@ -73,6 +77,11 @@ impl CreateRequest<'_> {
     /// The definition that the snapshot records.
     fn xml(&self) -> Result<&str> {
         self.live_xml.or(self.inactive_xml).ok_or_else(|| crate::error::Error::internal("domain without definition"))
+    }
+    /// The same request where the document asks for a mixed set.
+    #[must_use]
+    pub fn of(self, doc: &SnapshotDoc) -> Self {
+        Self { caps: self.caps.for_set(doc.mixed), ..self }
     }
     /// How the document is to be read.
     #[must_use]
@@ -162,7 +171,7 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
     }
     let disk_only = flags.contains(CreateFlags::DISK_ONLY);
     let external =
-        disk_only || memory_external || (!request.active() && doc.disks.iter().any(SnapshotDisk::is_external));
+        disk_only || memory_external || (!request.active() && !doc.mixed && doc.disks.iter().any(SnapshotDisk::is_external));
     if !external && request.active() && doc.memory == Memory::No {
         return Err(Refusal::InternalNeedsMemory.into());
     }
@@ -192,6 +201,7 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
             disks,
             revert_disks: Vec::new(),
             frozen,
+            mixed: doc.mixed,
         },
         view,
     })
@@ -273,7 +283,9 @@ pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts) -> Result<
     }
     let tag = name.0.clone();
     let internal: Vec<Image> = internal_images(&snapshot, &view);
-    for image in &internal {
+    // QEMU goes back in every image that has the tag, so none that is not part of the snapshot may have it either.
+    let tagged: Vec<Image> = view.disks.iter().filter(|d| !d.readonly).filter_map(DiskView::image).collect();
+    for image in if snapshot.memory == Memory::Internal { &tagged } else { &internal } {
         if facts.header(&image.path).is_some_and(|h| h.tags.iter().any(|t| t.name == tag)) {
             return Err(Refusal::TagExists(tag).into());
         }
@@ -331,6 +343,9 @@ impl Active<'_> {
         let manual = snapshot.disks.iter().any(|d| d.location == Some(Location::Manual));
         let resume = running && !request.flags.contains(CreateFlags::HALT) && !manual;
         let tag = snapshot.name.0.clone();
+        if !switches.is_empty() {
+            prepare.push(Prepare::AddNodes { instance, disks: switches.clone() });
+        }
         if snapshot.memory == Memory::Internal {
             if running {
                 prepare.push(Prepare::Pause { instance });
@@ -341,10 +356,7 @@ impl Active<'_> {
             if resume {
                 settle.push(Settle::Resume { instance, why: ResumeWhy::Unpaused });
             }
-            return Ok(Commit::Publish(Box::new(change)));
-        }
-        if !switches.is_empty() {
-            prepare.push(Prepare::AddNodes { instance, disks: switches.clone() });
+            return Ok(switched(instance, switches, change, settle));
         }
         let memory = match &snapshot.memory {
             Memory::External(path) => {
@@ -392,13 +404,17 @@ impl Active<'_> {
         if pause && resume {
             settle.push(Settle::Resume { instance, why: ResumeWhy::Unpaused });
         }
-        if switches.is_empty() {
-            Ok(Commit::Publish(Box::new(change)))
-        } else {
-            settle.push(Settle::Publish(Box::new(change)));
-            Ok(Commit::Switch { instance, disks: switches })
-        }
+        Ok(switched(instance, switches, change, settle))
     }
+}
+
+/// The commit: the switch of the disks, after which the change is published; without any, the change.
+fn switched(instance: Instance, disks: Vec<SwitchDisk>, change: Change, settle: &mut Vec<Settle>) -> Commit {
+    if disks.is_empty() {
+        return Commit::Publish(Box::new(change));
+    }
+    settle.push(Settle::Publish(Box::new(change)));
+    Commit::Switch { instance, disks }
 }
 
 /// No two disks may get the same overlay (K8).

@@ -100,6 +100,8 @@ pub enum Refusal {
     DiskOnlyNeedsDisk,
     #[error("mixing internal and external targets for a snapshot is not yet supported")]
     Mixed,
+    #[error("no disk of the snapshot can hold the memory; name a file for it: <memory snapshot='external' file='...'/>")]
+    MemoryNeedsDisk,
     #[error("snapshot-save job failed: Snapshot '{0}' already exists in one or more devices")]
     TagExists(String),
     #[error("memory snapshot file '{0}' already exists")]
@@ -122,6 +124,8 @@ pub enum Refusal {
     TagMissing { disk: String, tag: String },
     #[error("image of disk '{disk}' has more than one internal snapshot '{tag}'")]
     TagTwice { disk: String, tag: String },
+    #[error("image of disk '{disk}' has an internal snapshot '{tag}' that is not part of the snapshot, and would go back too")]
+    StrayTag { disk: String, tag: String },
     #[error("no image of snapshot '{0}' holds its memory state")]
     NoVmstate(String),
     #[error("Failed to open file '{path}': No such file or directory")]
@@ -199,6 +203,7 @@ impl Refusal {
             | TagExists(_)
             | TagMissing { .. }
             | TagTwice { .. }
+            | StrayTag { .. }
             | NoVmstate(_)
             | MemoryBroken
             | DiskGone { .. }

@@ -176,7 +176,8 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
         domain_xml = set_image(&domain_xml, f.target.as_str(), &f.overlay, facts)?;
         inactive_xml = replace_image(&inactive_xml, f.target.as_str(), &f.base, &f.overlay, facts)?;
     }
-    for disk in target.disks.iter().filter(|d| overlays && d.location == Some(Location::No)) {
+    let readonly = |name: &str| view.disk(name).is_some_and(|d| d.readonly);
+    for disk in target.disks.iter().filter(|d| d.location == Some(Location::No) && (overlays || !readonly(&d.name))) {
         let now = graph.current.iter().find(|(t, _)| t.as_str() == disk.name).map(|(_, i)| i);
         let then = target.frozen_image(&disk.name);
         if let (Some(now), Some(then)) = (now, then) {
@@ -305,7 +306,14 @@ fn check_tags(request: &RevertRequest<'_>, target: &Snapshot, facts: &Facts) -> 
             });
         }
     }
-    if target.memory == Memory::Internal && target.state.is_live() && vmstates != 1 {
+    let live_tag = target.memory == Memory::Internal && target.state.is_live();
+    for disk in target.disks.iter().filter(|d| live_tag && d.location == Some(Location::No)) {
+        let now = request.graph.current.iter().find(|(t, _)| t.as_str() == disk.name).map(|(_, i)| i);
+        if now.and_then(|i| facts.header(&i.path)).is_some_and(|h| h.tags.iter().any(|t| t.name == *tag)) {
+            return Err(Refusal::StrayTag { disk: disk.name.clone(), tag: tag.clone() });
+        }
+    }
+    if live_tag && vmstates != 1 {
         return Err(Refusal::NoVmstate(tag.clone()));
     }
     Ok(())

@@ -31,6 +31,7 @@ fn snapshot(name: &str) -> PutSnapshot {
         disks: vec![SnapshotDisk::named("vda")],
         revert_disks: Vec::new(),
         frozen: Vec::new(),
+        mixed: false,
     };
     PutSnapshot {
         snapshot,

@@ -16,6 +16,9 @@ use crate::error::{Code, Error, Result};
 use crate::model::snapshot::{Location, Memory, SnapshotDisk, SnapshotState, SnapshotTexts};
 use camino::Utf8PathBuf;
 
+/// The namespace of what virsnap understands beyond libvirt, which ignores elements that it does not know.
+pub const NAMESPACE: &str = "urn:virsnap:snapshot:1";
+
 /// How a document is meant; it decides which elements count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -52,6 +55,8 @@ pub struct SnapshotDoc {
     pub texts: SnapshotTexts,
     /// `<active>`, as libvirt's own files have it.
     pub active: Option<bool>,
+    /// `<mixed/>` in [`NAMESPACE`]: each disk, and the memory, may be captured in its own way.
+    pub mixed: bool,
 }
 
 /// Read a document.
@@ -75,6 +80,7 @@ pub fn parse(text: &str, form: Form, limits: &Limits) -> Result<SnapshotDoc> {
             doc.texts.cookie = root.child("cookie").map(cookie);
         }
     }
+    doc.mixed = root.node().children().any(|child| child.has_tag_name((NAMESPACE, "mixed")));
     doc.active = root.text("active").and_then(|text| number::signed(&text)).map(|n| n != 0);
     Ok(doc)
 }

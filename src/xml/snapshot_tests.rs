@@ -20,6 +20,7 @@ fn snapshot(doc: &SnapshotDoc) -> Snapshot {
         disks: doc.disks.clone(),
         revert_disks: doc.revert_disks.clone(),
         frozen: Vec::new(),
+        mixed: doc.mixed,
     }
 }
 
@@ -115,6 +116,7 @@ proptest! {
             revert_disks,
             texts: SnapshotTexts::default(),
             active: None,
+            mixed: time % 2 == 0,
         };
         let text = format(&snapshot(&written), &written.texts, true);
         let read = parse(&text, Form::Redefine, &Limits::default()).expect("reads");

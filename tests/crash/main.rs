@@ -82,6 +82,17 @@ shapes! {
     delete_children_only_running
     delete_metadata_only
     rename_with_snapshots
+    mixed_create_off
+    mixed_create_running
+    mixed_create_memory_in_a_file
+    mixed_create_memory_beside_tags
+    mixed_create_disk_only_paused
+    mixed_create_of_one_disk
+    mixed_revert_off
+    mixed_revert_running
+    mixed_revert_memory_in_a_file
+    mixed_delete_off
+    mixed_delete_running
     transient_create
     transient_create_quiesced
     transient_create_memory

@@ -11,6 +11,7 @@ mod flags;
 mod harness;
 mod lifecycle;
 mod matrix;
+mod mixed;
 mod moving;
 mod rename;
 mod restart;

@@ -77,6 +77,9 @@ pub fn format_as(snapshot: &Snapshot, texts: &SnapshotTexts, output: Output) -> 
         Some(cookie) => nested(cookie),
         None => {}
     }
+    if snapshot.mixed {
+        out.push_str(&format!("  <virsnap:mixed xmlns:virsnap='{}'/>\n", super::NAMESPACE));
+    }
     if let Some(active) = output.active {
         out.push_str(&format!("  <active>{}</active>\n", i32::from(active)));
     }
