@@ -3,6 +3,7 @@
 //! Must not know: D-Bus, SQL, QMP.
 
 mod agent;
+pub mod block_jobs;
 mod domain;
 mod execute;
 mod found;

@@ -8,6 +8,7 @@ pub mod definition;
 pub mod delete;
 pub mod facts;
 pub mod graph;
+pub mod pivot;
 pub mod redefine;
 pub mod refusal;
 pub mod rename;

@@ -4,10 +4,14 @@ use super::call::{Call, Fault, Reply};
 use super::mount::Mount;
 use super::schema::Method;
 use super::typed_params::{self, Param};
+use crate::engine::block_jobs::CopyLimits;
 use crate::engine::service::Progress;
+use crate::error::{Code, Error};
 use crate::model::file_system::FileSystem;
 use crate::model::flags::{self, XmlFlags};
 use crate::model::ids::DomainId;
+use std::collections::HashMap;
+use zbus::{OwnedVariant, Variant};
 
 /// `virDomainJobType`: none, with a known end, without one.
 const JOB_NONE: i32 = 0;
@@ -28,6 +32,23 @@ pub(super) async fn call(mount: &Mount, id: DomainId, member: &str, method: &Met
         "Rename" => {
             let (name, bits): (String, u32) = call.args()?;
             done(call, service.rename(id, &name, bits).await)
+        }
+        "BlockCopy" => {
+            let (disk, xml, params, bits): (String, String, HashMap<String, OwnedVariant>, u32) = call.args()?;
+            done(call, service.block_copy(id, &disk, &xml, copy_limits(&params)?, bits).await)
+        }
+        "BlockJobAbort" => {
+            let (disk, bits): (String, u32) = call.args()?;
+            done(call, service.block_job_abort(id, &disk, bits).await)
+        }
+        "BlockJobSetSpeed" => {
+            let (disk, bandwidth, bits): (String, u64, u32) = call.args()?;
+            done(call, service.block_job_set_speed(id, &disk, bandwidth, bits).await)
+        }
+        "GetBlockJobInfo" => {
+            let (disk, bits): (String, u32) = call.args()?;
+            let job = service.block_job_info(id, &disk, bits).await?;
+            call.reply(&(job.map_or((0, 0, 0, 0), |j| (j.kind as i32, j.bandwidth, j.done, j.total)),))
         }
         "MigrateToURI3" => done(call, service.migrate(id)),
         "Suspend" => done(call, service.suspend(id).await),
@@ -86,6 +107,25 @@ pub(super) async fn call(mount: &Mount, id: DomainId, member: &str, method: &Met
         "SnapshotCurrent" => call.reply(&(mount.root.snapshot(id, &service.snapshot_current(id, bits()?)?),)),
         _ => Err(Fault::unsupported(&method.function)),
     }
+}
+
+/// `virDomainBlockCopy`'s typed parameters.
+fn copy_limits(params: &HashMap<String, OwnedVariant>) -> Result<CopyLimits, Fault> {
+    let mut limits = CopyLimits::default();
+    for (name, value) in params {
+        let place = match name.as_str() {
+            "bandwidth" => &mut limits.bandwidth,
+            "granularity" => &mut limits.granularity,
+            "buf-size" => &mut limits.buffer,
+            other => return Err(Error::new(Code::InvalidArg, format!("parameter '{other}' not supported")).into()),
+        };
+        *place = match &**value {
+            Variant::U64(n) => *n,
+            Variant::U32(n) => u64::from(*n),
+            _ => return Err(Error::new(Code::InvalidArg, format!("invalid type for parameter '{name}'")).into()),
+        };
+    }
+    Ok(limits)
 }
 
 /// The reply without values.

@@ -87,12 +87,14 @@ impl<'a> Run<'a> {
             (None, None) => info!(%op, ?kind, elapsed_ms, "done"),
             (Some(error), _) => warn!(%op, ?kind, elapsed_ms, %error, "failed"),
         }
-        self.emit(EventKind::JobCompleted {
-            operation: operation_number(kind),
-            elapsed_ms,
-            downtime_ms: downtime.map(|us| us.div_ceil(1000)),
-            error,
-        });
+        if kind != OpKind::Pivot {
+            self.emit(EventKind::JobCompleted {
+                operation: operation_number(kind),
+                elapsed_ms,
+                downtime_ms: downtime.map(|us| us.div_ceil(1000)),
+                error,
+            });
+        }
         result
     }
 
@@ -143,6 +145,8 @@ impl<'a> Run<'a> {
             self.inner.store.note(self.plan.op, i, &note)?;
         }
         match step {
+            // The standstill of a pivot is no state that clients hear of.
+            Prepare::Pause { .. } if self.plan.kind == OpKind::Pivot => {}
             Prepare::Pause { .. } => {
                 let internal = self.plan.prepare.iter().any(|p| matches!(p, Prepare::SaveTag { .. }));
                 let why = if internal { reason::PAUSED_SAVE } else { reason::PAUSED_SNAPSHOT };
@@ -483,7 +487,7 @@ impl<'a> Run<'a> {
             self.report.add_pause(since.elapsed());
         }
         let state = self.domain.state().run.state;
-        if self.plan.kind == OpKind::Delete {
+        if matches!(self.plan.kind, OpKind::Delete | OpKind::Pivot) {
             // The standstill of a pivot is no state that clients hear of, except after a crash within it.
             if state == DomainState::Paused {
                 self.set_run(RunState::running(reason::RUNNING_UNPAUSED));

@@ -15,6 +15,8 @@ pub(super) fn operation_number(kind: OpKind) -> i32 {
         OpKind::Create => 6,
         OpKind::Revert => 7,
         OpKind::Delete => 10,
+        // libvirt has no job statistics for it, so nothing is told.
+        OpKind::Pivot => 0,
     }
 }
 

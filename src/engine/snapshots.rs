@@ -2,7 +2,7 @@
 
 use super::domain::{Domain, State};
 use super::service::{Inner, Service};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::event::{EventKind, Lifecycle};
 use crate::model::flags::{self, CreateFlags, DeleteFlags, ListFlags};
 use crate::model::ids::{DomainId, Instance, SnapshotName};
@@ -58,6 +58,7 @@ impl Service {
         let doc = xml::snapshot::parse(xml, request.form(), &Limits::default())?;
         let request = request.of(&doc);
         let draft = create::draft(&request, doc)?;
+        draft.check_jobs(&self.inner.block_jobs(&state).await?)?;
         let facts = self.inner.host.look(&draft.paths()).await?;
         let planned = create::plan(&request, draft, &facts)?;
         let done = self.inner.run(&domain, planned.plan).await;
@@ -93,6 +94,7 @@ impl Service {
         let _slot = domain.slot("snapshot revert").await?;
         self.inner.finish_open_ops(&domain).await?;
         let state = domain.state();
+        self.inner.refuse_block_jobs(&state, Code::OperationInvalid).await?;
         existing(&state.tree, name)?;
         let texts = self.inner.store.texts(id, name)?;
         let surroundings = self.inner.surroundings(&domain, &state)?;
@@ -150,6 +152,9 @@ impl Service {
         if flags.contains(DeleteFlags::METADATA_ONLY) {
             let change = delete::forget(&state.tree, name);
             return self.inner.apply(domain, &change).await;
+        }
+        if state.tree.get(name).is_some_and(|s| s.is_external()) {
+            self.inner.refuse_block_jobs(&state, Code::OperationUnsupported).await?;
         }
         let surroundings = self.inner.surroundings(domain, &state)?;
         let foreign = surroundings.foreign();

@@ -14,6 +14,7 @@ mod argv;
 mod block;
 mod capabilities;
 mod chains;
+mod copies;
 mod cpu;
 mod define;
 #[cfg(test)]
@@ -43,6 +44,7 @@ mod transient;
 
 use crate::error::{Error, Result};
 use crate::host::{CommitError, Host, HostEvent, Note, Probe, Report, command, images};
+use crate::model::block_job::{BlockJob, DiskCopy};
 use crate::model::domain::{RunState, Runtime};
 use crate::model::file_system::FileSystem;
 use crate::model::ids::{DomainId, Instance, OpId};
@@ -192,6 +194,22 @@ impl Host for QemuHost {
     async fn file_systems(&self, instance: Instance, xml: &str) -> Result<Vec<FileSystem>> {
         let mounted = self.must_run(instance)?.agent()?.file_systems().await?;
         Ok(agent::on_disks(mounted, &launch::read(xml)?))
+    }
+
+    async fn block_jobs(&self, instance: Instance) -> Result<Vec<BlockJob>> {
+        copies::list(&*self.must_run(instance)?).await
+    }
+
+    async fn copy_disk(&self, op: OpId, instance: Instance, copy: &DiskCopy) -> Result<()> {
+        copies::begin(&*self.must_run(instance)?, op, copy).await
+    }
+
+    async fn cancel_block_job(&self, instance: Instance, job: &BlockJob) -> Result<()> {
+        copies::cancel(&*self.must_run(instance)?, job).await
+    }
+
+    async fn set_block_job_speed(&self, instance: Instance, job: &BlockJob, bandwidth: u64) -> Result<()> {
+        copies::set_speed(&*self.must_run(instance)?, job, bandwidth).await
     }
 
     async fn leftovers_gone(&self) {

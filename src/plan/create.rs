@@ -22,9 +22,10 @@ use super::facts::{Backends, Capabilities, Facts, FileKind, InternalMemory, Live
 use super::refusal::Refusal;
 use super::steps::{
     Change, Commit, CurrentChange, Existing, LiveChange, OpKind, Plan, Prepare, PutSnapshot, ResumeWhy, Settle,
-    SwitchDisk,
+    SwitchBy, SwitchDisk,
 };
 use crate::error::Result;
+use crate::model::block_job::BlockJob;
 use crate::model::domain::DomainState;
 use crate::model::flags::{self, CreateFlags};
 use crate::model::ids::{DomainId, Image, Instance, OpId, SnapshotName};
@@ -170,8 +171,9 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
         check_quiesce(request.state, &view)?;
     }
     let disk_only = flags.contains(CreateFlags::DISK_ONLY);
-    let external =
-        disk_only || memory_external || (!request.active() && !doc.mixed && doc.disks.iter().any(SnapshotDisk::is_external));
+    let external = disk_only
+        || memory_external
+        || (!request.active() && !doc.mixed && doc.disks.iter().any(SnapshotDisk::is_external));
     if !external && request.active() && doc.memory == Memory::No {
         return Err(Refusal::InternalNeedsMemory.into());
     }
@@ -229,6 +231,12 @@ fn check_quiesce(state: DomainState, view: &DomainView) -> Result<(), Refusal> {
 }
 
 impl Draft {
+    /// No disk that takes part has a block job (`qemuSnapshotPrepare`).
+    pub fn check_jobs(&self, jobs: &[BlockJob]) -> Result<(), Refusal> {
+        let takes_part = |d: &&SnapshotDisk| d.location != Some(Location::No);
+        let busy = self.snapshot.disks.iter().filter(takes_part).find(|d| jobs.iter().any(|j| j.target == d.target()));
+        busy.map_or(Ok(()), |disk| Err(Refusal::CopyActive(disk.name.clone())))
+    }
     /// Every path that [`plan`] wants looked at.
     #[must_use]
     pub fn paths(&self) -> Vec<Utf8PathBuf> {
@@ -391,6 +399,10 @@ impl Active<'_> {
         if pause && !saves_running {
             prepare.push(Prepare::Pause { instance });
         }
+        // QEMU gives up its images with the memory and must run to get them back: the tags come first.
+        let tags = (!internal.is_empty()).then_some(Prepare::TagDisks { instance, images: internal, tag });
+        let (before, after) = if saves_running { (None, tags) } else { (tags, None) };
+        prepare.extend(before);
         if let Some(path) = memory {
             prepare.push(Prepare::SaveMemory { instance, path: path.clone(), header, was_running: running });
             if pause && saves_running {
@@ -398,9 +410,7 @@ impl Active<'_> {
             }
             prepare.push(Prepare::Sync { path });
         }
-        if !internal.is_empty() {
-            prepare.push(Prepare::TagDisks { instance, images: internal, tag });
-        }
+        prepare.extend(after);
         if pause && resume {
             settle.push(Settle::Resume { instance, why: ResumeWhy::Unpaused });
         }
@@ -459,6 +469,7 @@ fn switch_disks(request: &CreateRequest<'_>, snapshot: &Snapshot) -> Vec<SwitchD
             overlay: Image { path: path.clone(), format: disk.format.clone().unwrap_or_else(|| "qcow2".to_owned()) },
             node: format!("v{}-{}", request.op.0, out.len()),
             reused: request.flags.contains(CreateFlags::REUSE_EXT),
+            by: SwitchBy::Snapshot,
         });
     }
     out

@@ -100,7 +100,11 @@ pub enum Refusal {
     DiskOnlyNeedsDisk,
     #[error("mixing internal and external targets for a snapshot is not yet supported")]
     Mixed,
-    #[error("no disk of the snapshot can hold the memory; name a file for it: <memory snapshot='external' file='...'/>")]
+    #[error("disk '{0}' already in active block job")]
+    CopyActive(String),
+    #[error(
+        "no disk of the snapshot can hold the memory; name a file for it: <memory snapshot='external' file='...'/>"
+    )]
     MemoryNeedsDisk,
     #[error("snapshot-save job failed: Snapshot '{0}' already exists in one or more devices")]
     TagExists(String),
@@ -124,7 +128,9 @@ pub enum Refusal {
     TagMissing { disk: String, tag: String },
     #[error("image of disk '{disk}' has more than one internal snapshot '{tag}'")]
     TagTwice { disk: String, tag: String },
-    #[error("image of disk '{disk}' has an internal snapshot '{tag}' that is not part of the snapshot, and would go back too")]
+    #[error(
+        "image of disk '{disk}' has an internal snapshot '{tag}' that is not part of the snapshot, and would go back too"
+    )]
     StrayTag { disk: String, tag: String },
     #[error("no image of snapshot '{0}' holds its memory state")]
     NoVmstate(String),
@@ -179,9 +185,17 @@ impl Refusal {
         use Refusal::*;
         match self {
             NoAgent => Code::ArgumentUnsupported,
-            NotRunning | RenameActive | RenameTransient | RenameToItself | NameTaken(_) | ImageBusy { .. } | HaltTransient | TransientRevert | HalfDeleted(_) | TransientMigration => {
-                Code::OperationInvalid
-            }
+            CopyActive(_) => Code::BlockCopyActive,
+            NotRunning
+            | RenameActive
+            | RenameTransient
+            | RenameToItself
+            | NameTaken(_)
+            | ImageBusy { .. }
+            | HaltTransient
+            | TransientRevert
+            | HalfDeleted(_)
+            | TransientMigration => Code::OperationInvalid,
             NameSlash(_) | NameDot(_) => Code::XmlDetail,
             LiveNeedsMemory
             | LiveNotHere

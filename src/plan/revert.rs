@@ -216,8 +216,8 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
     if let Some(instance) = request.instance {
         settle.push(Settle::Stop { instance });
     }
-    // A start from a tag brings the disks back as well.
-    if !matches!(memory, MemorySource::Tag(_)) {
+    // A start from a tag brings the disks back as well. But if it fails, those beside fresh overlays must have gone back with them.
+    if !matches!(memory, MemorySource::Tag(_)) || !fresh.is_empty() {
         for disk in target.internal_disks() {
             if let Some(image) = target.frozen_image(&disk.name) {
                 settle.push(Settle::ApplyTag { image: image.clone(), tag: target.name.0.clone() });

@@ -25,6 +25,7 @@ pub enum OpKind {
     Create,
     Revert,
     Delete,
+    Pivot,
 }
 
 /// Everything one operation does.
@@ -59,6 +60,20 @@ pub struct SwitchDisk {
     pub node: String,
     /// The caller's own overlay file (REUSE_EXT): never merged back unless proved empty.
     pub reused: bool,
+    /// How the disk gets there.
+    #[serde(default)]
+    pub by: SwitchBy,
+}
+
+/// How a running guest's disk moves to another image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwitchBy {
+    /// The image is a new overlay on the old one.
+    #[default]
+    Snapshot,
+    /// The image is a mirror of the old one, made by a job that is ready. The guest stands still.
+    Copy,
 }
 
 /// What to do about a file that is there before `Reserve`.

@@ -44,9 +44,8 @@ const TAG_OF_ONE: &str = mixed!("<disks><disk name='vdb' snapshot='no'/></disks>
 const FILE_AND_TAGS: &str = mixed!(
     "<memory snapshot='external' file='/img/a.mem'/><disks><disk name='vda' snapshot='internal'/><disk name='vdb' snapshot='internal'/></disks>"
 );
-const FILE_TAG_AND_OVERLAY: &str = mixed!(
-    "<memory snapshot='external' file='/img/a.mem'/><disks><disk name='vda' snapshot='internal'/></disks>"
-);
+const FILE_TAG_AND_OVERLAY: &str =
+    mixed!("<memory snapshot='external' file='/img/a.mem'/><disks><disk name='vda' snapshot='internal'/></disks>");
 const DISKS_TAG_AND_OVERLAY: &str = mixed!("<disks><disk name='vda' snapshot='internal'/></disks>");
 
 fn shape(set_up: &[Call], call: Call) -> Shape {

@@ -86,7 +86,10 @@ async fn a_raw_disk_gets_an_overlay_beside_a_qcow2_disk_with_a_tag() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_lies_in_a_file_beside_disks_with_tags() {
-    for disks in ["<disk name='vda' snapshot='internal'/>", "<disk name='vda' snapshot='internal'/><disk name='vdb' snapshot='internal'/>"] {
+    for disks in [
+        "<disk name='vda' snapshot='internal'/>",
+        "<disk name='vda' snapshot='internal'/><disk name='vdb' snapshot='internal'/>",
+    ] {
         let daemon = Daemon::start().await;
         let guest = Guest::define(&daemon, Spec::disks(2)).await.running().await;
         let memory = guest.memory_file("m");

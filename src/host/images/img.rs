@@ -47,14 +47,26 @@ async fn size_by_info(image: &Image) -> Result<u64> {
     info["virtual-size"].as_u64().ok_or_else(|| Error::internal(format!("'{}' has no size", image.path)))
 }
 
+/// How many bytes a guest sees of an image, which it may have open.
+pub async fn size(image: &Image) -> Result<u64> {
+    match image.format.as_str() {
+        "raw" | "qcow2" | "qcow" | "qed" => Ok(read(image).await?.image.virtual_size),
+        _ => size_by_info(image).await,
+    }
+}
+
+/// Make an existing file or device an empty image of its own. The file keeps its inode and mode.
+pub async fn format_alone(image: &Image, size: u64) -> Result<()> {
+    let child = qemu_img().args(["create", "-q", "-f"]).arg(&image.format).arg(&image.path).arg(size.to_string());
+    child.run().await?;
+    files::sync(&image.path).await
+}
+
 /// Make an existing file or device an empty overlay on `backing`. The file keeps its inode and
 /// mode. The backing file is only named, never opened (`-u`): a guest may hold it.
 pub async fn format_overlay(image: &Image, backing: &Image) -> Result<()> {
     let below = read(backing).await?;
-    let size = match backing.format.as_str() {
-        "raw" | "qcow2" | "qcow" | "qed" => below.image.virtual_size,
-        _ => size_by_info(backing).await?,
-    };
+    let size = size(backing).await?;
     let mut child = qemu_img().args(["create", "-q", "-u", "-f"]).arg(&image.format);
     child = child.arg("-b").arg(&backing.path).arg("-F").arg(&backing.format);
     if image.format == "qcow2" && backing.format == "qcow2" {

@@ -3,12 +3,13 @@
 //! Must not know: memory, jobs.
 
 use super::block::{self, Graph};
+use super::copies;
 use super::process::{RunningDisk, RunningQemu};
 use super::qmp::QmpError;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::host::{CommitError, Probe};
 use crate::model::ids::Image;
-use crate::plan::steps::SwitchDisk;
+use crate::plan::steps::{SwitchBy, SwitchDisk};
 use serde_json::{Map, Value, json};
 use std::os::unix::fs::FileTypeExt;
 
@@ -81,6 +82,17 @@ pub(super) async fn actions(qemu: &RunningQemu, disks: &[SwitchDisk]) -> Result<
 
 /// Switch all or none.
 pub(super) async fn switch(qemu: &RunningQemu, disks: &[SwitchDisk]) -> Result<(), CommitError> {
+    if let [copy] = disks
+        && copy.by == SwitchBy::Copy
+    {
+        return copies::pivot(qemu, copy).await.map_err(|error| {
+            if error.code == Code::OperationFailed || error.code == Code::BlockCopyActive {
+                CommitError::Refused(error)
+            } else {
+                CommitError::InDoubt(error)
+            }
+        });
+    }
     let actions = actions(qemu, disks).await.map_err(CommitError::Refused)?;
     match qemu.monitor.execute("transaction", json!({ "actions": actions })).await {
         Ok(_) => Ok(()),

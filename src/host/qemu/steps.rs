@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::host::images::{files, img};
 use crate::host::{CommitError, HostEvent, HostEventKind, Note, Probe, Report, StepProgress};
 use crate::model::ids::{DiskTarget, Instance, OpId};
-use crate::plan::steps::{Prepare, Settle, SwitchDisk};
+use crate::plan::steps::{Prepare, Settle, SwitchBy, SwitchDisk};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -171,6 +171,8 @@ pub(in crate::host) async fn switch(
 pub(in crate::host) async fn probe(guests: &dyn Guests, instance: Instance, disks: &[SwitchDisk]) -> Result<Probe> {
     match alive(guests, Some(instance)).await {
         Some(qemu) => disks::probe(&qemu, disks).await,
+        // The guest stood still for a copy's sake, so the old image holds all that it has written, and the copy perhaps not yet.
+        None if disks.iter().all(|d| d.by == SwitchBy::Copy) => Ok(Probe::NotDone),
         None => Ok(Probe::Unknown),
     }
 }

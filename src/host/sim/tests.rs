@@ -21,7 +21,14 @@ fn image(path: &str) -> Image {
     Image { path: path.into(), format: "qcow2".into() }
 }
 fn switch_disk() -> SwitchDisk {
-    SwitchDisk { target: "vda".into(), old: image("/a"), overlay: image("/a.s"), node: "v1-0".into(), reused: false }
+    SwitchDisk {
+        target: "vda".into(),
+        old: image("/a"),
+        overlay: image("/a.s"),
+        node: "v1-0".into(),
+        reused: false,
+        by: SwitchBy::Snapshot,
+    }
 }
 fn xml(path: &str) -> String {
     format!(

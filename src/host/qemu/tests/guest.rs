@@ -98,6 +98,7 @@ impl World {
             overlay: self.image(overlay),
             node: format!("v7-{overlay}"),
             reused: false,
+            by: SwitchBy::Snapshot,
         }
     }
 
