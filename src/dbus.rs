@@ -3,6 +3,7 @@
 //! ```text
 //!  bus ──► router ──► place (path → resource) ──► schema (member, signature) ──► connect
 //!   ▲                                                                            domain
+//!   │                                                                            tuning
 //!   │                                                                            snapshot
 //!   └── outbox ◄── replies, and the engine's events as signals ◄──────────────── properties
 //! ```
@@ -19,6 +20,7 @@
 //!
 //! [`Service`]: crate::engine::service::Service
 
+mod block_jobs;
 mod call;
 mod connect;
 mod domain;
@@ -32,6 +34,7 @@ mod schema;
 mod signals;
 mod snapshot;
 mod snapshots1;
+mod tuning;
 mod typed_params;
 
 pub use mount::Mount;

@@ -1,17 +1,15 @@
 //! `org.libvirt.Domain`: one domain's life, and the way to its snapshots.
 
-use super::call::{Call, Fault, Reply};
+use super::block_jobs;
+use super::call::{Call, Reply};
 use super::mount::Mount;
 use super::schema::Method;
+use super::tuning;
 use super::typed_params::{self, Param};
-use crate::engine::block_jobs::CopyLimits;
 use crate::engine::service::Progress;
-use crate::error::{Code, Error};
 use crate::model::file_system::FileSystem;
 use crate::model::flags::{self, XmlFlags};
 use crate::model::ids::DomainId;
-use std::collections::HashMap;
-use zbus::{OwnedVariant, Variant};
 
 /// `virDomainJobType`: none, with a known end, without one.
 const JOB_NONE: i32 = 0;
@@ -33,22 +31,8 @@ pub(super) async fn call(mount: &Mount, id: DomainId, member: &str, method: &Met
             let (name, bits): (String, u32) = call.args()?;
             done(call, service.rename(id, &name, bits).await)
         }
-        "BlockCopy" => {
-            let (disk, xml, params, bits): (String, String, HashMap<String, OwnedVariant>, u32) = call.args()?;
-            done(call, service.block_copy(id, &disk, &xml, copy_limits(&params)?, bits).await)
-        }
-        "BlockJobAbort" => {
-            let (disk, bits): (String, u32) = call.args()?;
-            done(call, service.block_job_abort(id, &disk, bits).await)
-        }
-        "BlockJobSetSpeed" => {
-            let (disk, bandwidth, bits): (String, u64, u32) = call.args()?;
-            done(call, service.block_job_set_speed(id, &disk, bandwidth, bits).await)
-        }
-        "GetBlockJobInfo" => {
-            let (disk, bits): (String, u32) = call.args()?;
-            let job = service.block_job_info(id, &disk, bits).await?;
-            call.reply(&(job.map_or((0, 0, 0, 0), |j| (j.kind as i32, j.bandwidth, j.done, j.total)),))
+        "BlockCopy" | "BlockJobAbort" | "BlockJobSetSpeed" | "GetBlockJobInfo" => {
+            block_jobs::call(service, id, member, call).await
         }
         "MigrateToURI3" => done(call, service.migrate(id)),
         "Suspend" => done(call, service.suspend(id).await),
@@ -105,27 +89,19 @@ pub(super) async fn call(mount: &Mount, id: DomainId, member: &str, method: &Met
             call.reply(&(mount.root.snapshot(id, &service.snapshot_lookup(id, &name, bits)?),))
         }
         "SnapshotCurrent" => call.reply(&(mount.root.snapshot(id, &service.snapshot_current(id, bits()?)?),)),
-        _ => Err(Fault::unsupported(&method.function)),
+        "GetControlInfo" => {
+            flags::none(bits()?, "qemuDomainGetControlInfo")?;
+            call.reply(&(control_info(progress(mount, id)?.as_ref()),))
+        }
+        _ => tuning::call(mount, id, member, method, call).await,
     }
 }
 
-/// `virDomainBlockCopy`'s typed parameters.
-fn copy_limits(params: &HashMap<String, OwnedVariant>) -> Result<CopyLimits, Fault> {
-    let mut limits = CopyLimits::default();
-    for (name, value) in params {
-        let place = match name.as_str() {
-            "bandwidth" => &mut limits.bandwidth,
-            "granularity" => &mut limits.granularity,
-            "buf-size" => &mut limits.buffer,
-            other => return Err(Error::new(Code::InvalidArg, format!("parameter '{other}' not supported")).into()),
-        };
-        *place = match &**value {
-            Variant::U64(n) => *n,
-            Variant::U32(n) => u64::from(*n),
-            _ => return Err(Error::new(Code::InvalidArg, format!("invalid type for parameter '{name}'")).into()),
-        };
-    }
-    Ok(limits)
+/// `virDomainControlInfo`: state, details, milliseconds in it.
+fn control_info(job: Option<&Progress>) -> (u32, u32, u64) {
+    const OK: u32 = 0;
+    const JOB: u32 = 1;
+    job.map_or((OK, 0, 0), |job| (JOB, 0, job.elapsed_ms))
 }
 
 /// The reply without values.
@@ -197,6 +173,11 @@ mod tests {
         let (mountpoint, name, kind) = ("/".into(), "vda1".into(), "ext4".into());
         let one = FileSystem { mountpoint, name, kind, disks: vec!["vda".into()] };
         assert_eq!(signature(&(vec![file_system(one)],)), "a(sssas)");
+    }
+
+    #[test]
+    fn the_control_interface_has_the_type_of_libvirt_dbus() {
+        assert_eq!(signature(&(control_info(None),)), "(uut)");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::plan::revert::{self, RevertRequest};
 use crate::plan::steps::Change;
 use crate::xml;
 use crate::xml::scan::Limits;
-use crate::xml::snapshot::Form;
+use crate::xml::snapshot::{Form, SnapshotDoc};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl Service {
             caps: self.inner.host.capabilities(),
             backends: &backends,
         };
-        let doc = xml::snapshot::parse(xml, request.form(), &Limits::default())?;
+        let doc = read(xml, request.form(), flags)?;
         let request = request.of(&doc);
         let draft = create::draft(&request, doc)?;
         draft.check_jobs(&self.inner.block_jobs(&state).await?)?;
@@ -67,7 +67,7 @@ impl Service {
     }
 
     pub(super) async fn redefine(&self, domain: &Arc<Domain>, xml: &str, flags: CreateFlags) -> Result<SnapshotName> {
-        let doc = xml::snapshot::parse(xml, Form::Redefine, &Limits::default())?;
+        let doc = read(xml, Form::Redefine, flags)?;
         let _slot = domain.slot("snapshot redefine").await?;
         self.inner.finish_open_ops(domain).await?;
         let state = domain.state();
@@ -227,6 +227,14 @@ impl Service {
         let texts = self.inner.store.texts(id, name)?;
         Ok(xml::snapshot::format(snapshot, &texts, flags & SECURE != 0))
     }
+}
+
+/// The caller's document, validated where VALIDATE asks for it.
+fn read(xml: &str, form: Form, flags: CreateFlags) -> Result<SnapshotDoc> {
+    if flags.contains(CreateFlags::VALIDATE) {
+        xml::schema::check_snapshot(xml)?;
+    }
+    xml::snapshot::parse(xml, form, &Limits::default())
 }
 
 fn existing(tree: &Tree, name: &SnapshotName) -> Result<()> {

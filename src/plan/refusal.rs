@@ -24,8 +24,6 @@ pub enum Refusal {
     NoAgent,
     #[error("domain is not running")]
     NotRunning,
-    #[error("{0} is not implemented yet")]
-    NotYet(&'static str),
     #[error("Invalid domain state {0}")]
     BadState(&'static str),
     #[error("domain moment {0} already exists")]
@@ -199,7 +197,6 @@ impl Refusal {
             NameSlash(_) | NameDot(_) => Code::XmlDetail,
             LiveNeedsMemory
             | LiveNotHere
-            | NotYet(_)
             | InternalNeedsMemory
             | BusNotSupported(_)
             | TransientDisk(_)

@@ -6,6 +6,7 @@ use crate::harness::image::{self, Content};
 use crate::harness::{Daemon, Guest, Refused, Spec, State};
 use std::process::Command;
 
+const VALIDATE: u32 = 0x200;
 const MIXED: &str = "<virsnap:mixed xmlns:virsnap='urn:virsnap:snapshot:1'/>";
 
 /// A guest whose second disk is raw.
@@ -36,7 +37,7 @@ fn assert_one_instant(disks: &[Content], xml: &str) {
 /// Take it, go on, back twice, delete it; the truth is what the images say.
 async fn works(guest: &Guest, xml: &str, flags: u32) {
     let state = guest.state().await;
-    let snapshot = guest.domain.snapshot_create(xml, flags).await.unwrap();
+    let snapshot = guest.domain.snapshot_create(xml, flags | VALIDATE).await.unwrap();
     assert_eq!(guest.state().await, state, "{xml}");
     if state == State::Running {
         guest.counts().await;

@@ -119,6 +119,11 @@ impl Watch {
             "BLOCK_JOB_CANCELLED" => self.copy(event, CANCELED),
             "BLOCK_JOB_COMPLETED" if event.data["error"].is_string() => self.copy(event, FAILED),
             "BLOCK_JOB_COMPLETED" => self.copy(event, COMPLETED),
+            "BALLOON_CHANGE" => {
+                if let Some(bytes) = event.data["actual"].as_u64() {
+                    self.send(HostEventKind::Memory { kib: bytes >> 10 });
+                }
+            }
             "GUEST_PANICKED" => {
                 if self.info.restart_on_crash {
                     return self.restart().await;

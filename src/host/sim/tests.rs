@@ -2,7 +2,7 @@
 //! The simulator must be able to fail what the design forbids.
 use super::*;
 use crate::model::ids::Image;
-use crate::plan::steps::Existing;
+use crate::plan::steps::{Existing, SwitchBy};
 use camino::Utf8Path;
 use std::future::Future;
 use uuid::Uuid;
