@@ -5,6 +5,7 @@
 
 mod agent;
 mod bad_input;
+mod bitmaps;
 mod block_jobs;
 mod cli;
 mod crash;

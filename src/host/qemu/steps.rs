@@ -81,7 +81,10 @@ pub(in crate::host) async fn prepare(
 ) -> Result<Option<Note>> {
     match step {
         Prepare::Reserve { path, existing } => return files::reserve(path, *existing).await.map(Some),
-        Prepare::Format { image, backing } => img::format_overlay(image, backing).await?,
+        Prepare::Format { image, backing } => {
+            img::format_overlay(image, backing).await?;
+            img::carry_bitmaps(backing, image).await?;
+        }
         Prepare::Sync { path } => files::sync(path).await?,
         Prepare::AddNodes { instance, disks } => disks::add(&*must_live(guests, *instance).await?, disks).await?,
         Prepare::Freeze { instance } => {
