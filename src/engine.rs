@@ -16,6 +16,7 @@ pub mod parameters;
 mod recover;
 mod rename;
 mod report;
+mod saves;
 pub mod service;
 mod sizes;
 mod snapshots;

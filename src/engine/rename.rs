@@ -24,6 +24,7 @@ impl Service {
             new: name,
             state: state.run.state,
             inactive_xml: state.inactive_xml(),
+            saved: state.row.saved.is_some(),
             taken: self.inner.find_name(name).is_some_and(|other| other.id != id),
             tree: &state.tree,
             texts: &texts,

@@ -118,6 +118,20 @@ pub enum Refusal {
     TransientRevert,
     #[error("snapshot '{0}' lacks domain '{1}' rollback info")]
     NoDefinition(String, String),
+    #[error(
+        "snapshot without memory state, removal of existing managed saved state strongly recommended to avoid corruption"
+    )]
+    SavedStateInTheWay,
+    #[error("cannot do managed save for transient domain")]
+    SaveTransient,
+    #[error("Refusing to undefine while domain managed save image exists")]
+    UndefineSaved,
+    #[error("domain has a managed save image '{0}': start it, or remove the image")]
+    CreateSaved(Utf8PathBuf),
+    #[error("managed save image '{0}' is missing; a start with force boot does without it")]
+    SavedMissing(Utf8PathBuf),
+    #[error("managed save image '{0}' is incomplete; a start with force boot does without it")]
+    SavedBroken(Utf8PathBuf),
     #[error("source disk for '{0}' is not a regular file, reverting to snapshot is not supported")]
     RevertNeedsFiles(String),
     #[error("snapshot disk '{0}' was target of not completed snapshot delete")]
@@ -168,14 +182,22 @@ pub enum Refusal {
     RenameActive,
     #[error("cannot rename a transient domain")]
     RenameTransient,
+    #[error("domain with a managed saved state can't be renamed")]
+    RenameSaved,
     #[error("Can't rename domain to itself")]
     RenameToItself,
     #[error("domain with name '{0}' already exists")]
     NameTaken(String),
     #[error("missing domain in snapshot")]
     NoDomain,
-    #[error("Target domain {what} {new} does not match source {old}")]
-    Abi { what: &'static str, new: String, old: String },
+    #[error("Target {what} {new} does not match source {old}")]
+    Abi { what: String, new: String, old: String },
+    #[error("{0}")]
+    RiskyMachine(Box<Self>),
+    #[error("domain is active, and snapshot '{0}' has state '{1}': reverting to it stops the guest")]
+    RiskyOff(String, &'static str),
+    #[error("{0}")]
+    MemoryHeader(String),
 }
 
 impl Refusal {
@@ -184,11 +206,15 @@ impl Refusal {
         match self {
             NoAgent => Code::ArgumentUnsupported,
             CopyActive(_) => Code::BlockCopyActive,
-            NotRunning
-            | RenameActive
+            RenameActive
             | RenameTransient
             | RenameToItself
             | NameTaken(_)
+            | RenameSaved
+            | SaveTransient
+            | UndefineSaved
+            | CreateSaved(_)
+            | NotRunning
             | ImageBusy { .. }
             | HaltTransient
             | TransientRevert
@@ -216,6 +242,9 @@ impl Refusal {
             | TagTwice { .. }
             | StrayTag { .. }
             | NoVmstate(_)
+            | MemoryHeader(_)
+            | SavedMissing(_)
+            | SavedBroken(_)
             | MemoryBroken
             | DiskGone { .. }
             | NotInChain
@@ -223,7 +252,7 @@ impl Refusal {
             | NameTooLong { .. } => Code::OperationFailed,
             ReuseMissing { .. } | CannotStat { .. } | MemoryMissing { .. } => Code::SystemError,
             NoSnapshot(_) | NoParent(_) | NoCurrent => Code::NoDomainSnapshot,
-            NoDefinition(..) => Code::SnapshotRevertRisky,
+            NoDefinition(..) | SavedStateInTheWay | RiskyMachine(_) | RiskyOff(..) => Code::SnapshotRevertRisky,
             DiskNotFound(_)
             | OwnParent(_)
             | ParentMissing { .. }

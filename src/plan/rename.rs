@@ -23,6 +23,8 @@ pub struct RenameRequest<'a> {
     pub state: DomainState,
     /// Its persistent definition.
     pub inactive_xml: Option<&'a str>,
+    /// Whether it has a managed-save image.
+    pub saved: bool,
     /// Whether another domain has the new name.
     pub taken: bool,
     /// Its snapshots.
@@ -37,6 +39,9 @@ pub fn plan(request: &RenameRequest<'_>) -> Result<Change> {
         return Err(Refusal::RenameActive.into());
     }
     let Some(definition) = request.inactive_xml else { return Err(Refusal::RenameTransient.into()) };
+    if request.saved {
+        return Err(Refusal::RenameSaved.into());
+    }
     if request.new == request.old {
         return Err(Refusal::RenameToItself.into());
     }

@@ -19,6 +19,8 @@ mod moving;
 mod reading;
 mod rename;
 mod restart;
+mod reverts;
+mod saves;
 mod the_guest;
 mod trees;
 mod tuning;
