@@ -20,6 +20,7 @@
 //!
 //! [`Service`]: crate::engine::service::Service
 
+mod block_jobs;
 mod call;
 mod connect;
 mod domain;

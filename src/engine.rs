@@ -3,6 +3,7 @@
 //! Must not know: D-Bus, SQL, QMP.
 
 mod agent;
+pub mod block_jobs;
 mod describe;
 mod domain;
 mod execute;
@@ -13,10 +14,12 @@ mod impact;
 mod job;
 mod lifecycle;
 mod metadata;
+mod migrate;
 mod news;
 pub mod parameters;
 mod recover;
 mod rehearse;
+mod rename;
 mod report;
 mod saves;
 pub mod service;

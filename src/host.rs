@@ -33,6 +33,7 @@ mod strict;
 pub mod xen;
 
 use crate::error::{Code, Error, Result};
+use crate::model::block_job::{BlockJob, DiskCopy};
 use crate::model::domain::{RunState, Runtime};
 use crate::model::file_system::FileSystem;
 use crate::model::ids::{DomainId, Instance, OpId, SnapshotName};
@@ -276,6 +277,23 @@ pub trait Host: Send + Sync {
     /// Records of snapshots that somebody else has left and that are not taken in: name, file, and why.
     async fn foreign_records(&self, _domain: DomainId, _tree: &Tree, _xml: &str) -> Vec<ForeignRecord> {
         Vec::new()
+    }
+
+    /// The block jobs that clients have started on the disks of a guest.
+    async fn block_jobs(&self, _instance: Instance) -> Result<Vec<BlockJob>> {
+        Ok(Vec::new())
+    }
+    /// Begin to mirror a disk to another image. On an error nothing is left of it.
+    async fn copy_disk(&self, _op: OpId, _instance: Instance, _copy: &DiskCopy) -> Result<()> {
+        Err(Error::new(Code::NoSupport, "virDomainBlockCopy"))
+    }
+    /// Give a job up: its disk stays where it is.
+    async fn cancel_block_job(&self, _instance: Instance, _job: &BlockJob) -> Result<()> {
+        Err(Error::new(Code::NoSupport, "virDomainBlockJobAbort"))
+    }
+    /// Give a job another limit, in bytes per second.
+    async fn set_block_job_speed(&self, _instance: Instance, _job: &BlockJob, _bandwidth: u64) -> Result<()> {
+        Err(Error::new(Code::NoSupport, "virDomainBlockJobSetSpeed"))
     }
 
     /// Wait for programs that a killed daemon has left running, before anything is recovered.

@@ -1,5 +1,6 @@
 //! Values: what a domain, a snapshot and a request *are*. Pure; knows no XML, no file and no clock.
 
+pub mod block_job;
 pub mod domain;
 pub mod event;
 pub mod file_system;

@@ -147,6 +147,7 @@ impl World {
             side: &self.side,
         };
         let doc = xml::snapshot::parse(xml, request.form(), &Limits::default()).map_err(|e| e.to_string())?;
+        let request = request.of(&doc);
         let draft = create::draft(&request, doc).map_err(|e| e.to_string())?;
         let plan = create::plan(&request, draft, &self.facts()).map_err(|e| e.to_string())?.plan;
         self.pretend(&plan);
@@ -492,6 +493,49 @@ fn chain(state: DomainState) -> World {
         world.create(&named(name), CreateFlags::DISK_ONLY).unwrap();
     }
     world
+}
+
+const HALF_RAW: &[(&str, &str)] = &[("vda", "a.qcow2"), ("vdb", "b.raw")];
+
+/// A document that asks for a mixed set.
+fn mixed(more: &str) -> String {
+    format!(
+        "<domainsnapshot><name>m</name>{more}<virsnap:mixed xmlns:virsnap='urn:virsnap:snapshot:1'/></domainsnapshot>"
+    )
+}
+
+#[test]
+fn a_mixed_set_is_taken_and_reverted_as_one() {
+    let mut out = String::new();
+    let inside = "<disks><disk name='vda' snapshot='internal'/></disks>";
+    let file = "<memory snapshot='external' file='/i/m.mem'/>";
+    for (title, more, flags) in [
+        ("raw beside qcow2", String::new(), CreateFlags::empty()),
+        ("memory in a file beside tags", format!("{file}{inside}"), CreateFlags::empty()),
+        ("disks only", inside.to_owned(), CreateFlags::DISK_ONLY),
+    ] {
+        for state in [DomainState::Running, DomainState::Shutoff] {
+            if state == DomainState::Shutoff && more.contains("memory") {
+                continue;
+            }
+            let mut world = World::new(state, HALF_RAW);
+            out += &format!("== {title}, {state:?}\n{}", show(&world.create(&mixed(&more), flags).unwrap()));
+            world.now = 200;
+            out += &format!("== back\n{}", show(&world.revert("m", RevertFlags::empty()).unwrap()));
+            out += &format!("== away\n{}", show(&world.delete("m").unwrap()));
+        }
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn a_mixed_set_must_be_asked_for() {
+    let one = named("m");
+    let refused = World::new(DomainState::Running, HALF_RAW).create(&one, CreateFlags::empty()).unwrap_err();
+    assert_eq!(refused, "unsupported configuration: internal snapshot for disk vdb unsupported for storage type raw");
+    let raw = &[("vda", "a.raw")];
+    let refused = World::new(DomainState::Running, raw).create(&mixed(""), CreateFlags::empty()).unwrap_err();
+    assert!(refused.contains("no disk of the snapshot can hold the memory"), "{refused}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn everything_that_is_written_is_valid() {
 #[test]
 fn our_own_elements_are_valid_in_their_namespaces_only() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (mixed, tag) = ("xmlns:v='urn:virsnap:snapshot:1'", "xmlns:v='urn:org.virsnap:snapshot:1'");
+    let (mixed, tag) = ("xmlns:v='urn:virsnap:snapshot:1'", "xmlns:v='urn:virsnap:snapshot:1'");
     let mut files = Vec::new();
     for (valid, inside) in [
         (true, format!("<v:mixed {mixed}/><name>s</name>")),

@@ -50,6 +50,7 @@ fn write(doc: &SnapshotDoc) -> String {
         revert_disks: doc.revert_disks.clone(),
         frozen: Vec::new(),
         side: Vec::new(),
+        mixed: doc.mixed,
     };
     snapshot::format(&snapshot, &doc.texts, true)
 }
@@ -104,6 +105,7 @@ fn passwords_are_shown_only_on_request() {
         revert_disks: Vec::new(),
         frozen: Vec::new(),
         side: Vec::new(),
+        mixed: doc.mixed,
     };
     shown.description = Some("passwd='secret' of the guest".to_owned());
     let public = snapshot::format(&shown, &doc.texts, false);

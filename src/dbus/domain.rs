@@ -1,5 +1,6 @@
 //! `org.libvirt.Domain`: one domain's life, and the way to its snapshots.
 
+use super::block_jobs;
 use super::call::{Call, Reply};
 use super::mount::Mount;
 use super::schema::Method;
@@ -26,6 +27,14 @@ pub(super) async fn call(mount: &Mount, id: DomainId, member: &str, method: &Met
         "Reset" => done(call, service.reset(id, bits()?).await),
         "Destroy" => done(call, service.destroy(id, bits()?).await),
         "Undefine" => done(call, service.undefine(id, bits()?).await),
+        "Rename" => {
+            let (name, bits): (String, u32) = call.args()?;
+            done(call, service.rename(id, &name, bits).await)
+        }
+        "BlockCopy" | "BlockJobAbort" | "BlockJobSetSpeed" | "GetBlockJobInfo" => {
+            block_jobs::call(service, id, member, call).await
+        }
+        "MigrateToURI3" => done(call, service.migrate(id)),
         "Suspend" => done(call, service.suspend(id).await),
         "Resume" => done(call, service.resume(id).await),
         "GetXMLDesc" => {

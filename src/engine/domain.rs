@@ -136,6 +136,9 @@ impl State {
             self.row.inactive_xml = Some(xml.clone());
             self.row.persistent |= change.defines;
         }
+        if let Some(name) = &change.name {
+            self.row.name.clone_from(name);
+        }
         match &change.saved {
             SavedChange::Keep => {}
             SavedChange::Clear => self.row.saved = None,

@@ -99,7 +99,7 @@ impl<'a> Run<'a> {
             (Some(error), _) => warn!(%op, ?kind, elapsed_ms, %error, "failed"),
         }
         self.report.end(error.clone());
-        if kind == OpKind::Discard {
+        if matches!(kind, OpKind::Discard | OpKind::Pivot) {
             return result; // No job, to libvirt.
         }
         self.emit(EventKind::JobCompleted {
@@ -183,6 +183,8 @@ impl<'a> Run<'a> {
             self.inner.store.note(self.plan.op, i, &note)?;
         }
         match step {
+            // The standstill of a pivot is no state that clients hear of.
+            Prepare::Pause { .. } if self.plan.kind == OpKind::Pivot => {}
             Prepare::Pause { .. } => {
                 let internal = self.plan.prepare.iter().any(|p| matches!(p, Prepare::SaveTag { .. }));
                 let why = if internal || self.plan.kind == OpKind::Save {
@@ -616,7 +618,7 @@ impl<'a> Run<'a> {
             self.report.add_pause(since.elapsed());
         }
         let state = self.domain.state().run.state;
-        if self.plan.kind == OpKind::Delete {
+        if matches!(self.plan.kind, OpKind::Delete | OpKind::Pivot) {
             // The standstill of a pivot is no state that clients hear of, except after a crash within it.
             if state == DomainState::Paused {
                 self.set_run(RunState::running(reason::RUNNING_UNPAUSED));

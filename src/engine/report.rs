@@ -21,7 +21,7 @@ pub(super) fn operation_number(kind: OpKind) -> i32 {
         OpKind::Delete => 10,
         OpKind::Save => 2,
         OpKind::Restore => 3,
-        OpKind::Discard => 0,
+        OpKind::Discard | OpKind::Pivot => 0,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::domain::{Domain, State};
 use super::foresee::Outlook;
 use super::service::{Inner, Service};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::flags::{self, CreateFlags, DeleteFlags, ListFlags, RevertFlags};
 use crate::model::ids::{DomainId, Instance, SnapshotName};
 use crate::model::snapshot::Memory;
@@ -229,13 +229,16 @@ impl Inner {
             side: &side,
         };
         let doc = read(xml, request.form(), flags)?;
+        let request = request.of(&doc);
         let draft = create::draft(&request, doc)?;
+        draft.check_jobs(&self.block_jobs(state).await?)?;
         let facts = self.look_at(outlook, &draft.paths(&request)).await?;
         create::plan(&request, draft, &facts)
     }
 
     pub(super) async fn plan_revert(&self, outlook: &Outlook, name: &SnapshotName, flags: RevertFlags) -> Result<Plan> {
         let state = &outlook.state;
+        self.refuse_block_jobs(state, Code::OperationInvalid).await?;
         existing(&state.tree, name)?;
         let texts = self.texts_of(outlook, name)?;
         let surroundings = self.surroundings(outlook)?;
@@ -270,6 +273,9 @@ impl Inner {
 
     pub(super) async fn plan_delete(&self, outlook: &Outlook, name: &SnapshotName) -> Result<Plan> {
         let state = &outlook.state;
+        if state.tree.get(name).is_some_and(|s| s.is_external()) {
+            self.refuse_block_jobs(state, Code::OperationUnsupported).await?;
+        }
         let surroundings = self.surroundings(outlook)?;
         let foreign = surroundings.foreign();
         let texts = |name: &SnapshotName| self.texts_of(outlook, name);

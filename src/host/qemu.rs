@@ -15,6 +15,7 @@ mod block;
 mod bridges;
 mod capabilities;
 mod chains;
+mod copies;
 mod cpu;
 mod define;
 #[cfg(test)]
@@ -47,6 +48,7 @@ mod transient;
 
 use crate::error::{Error, Result};
 use crate::host::{CommitError, Host, HostEvent, Note, Probe, Report, command, images, node};
+use crate::model::block_job::{BlockJob, DiskCopy};
 use crate::model::domain::{RunState, Runtime};
 use crate::model::file_system::FileSystem;
 use crate::model::ids::{DomainId, Instance, OpId};
@@ -234,6 +236,22 @@ impl Host for QemuHost {
 
     async fn remove_side(&self, side: &SideState) -> Result<()> {
         side::remove(side).await
+    }
+
+    async fn block_jobs(&self, instance: Instance) -> Result<Vec<BlockJob>> {
+        copies::list(&*self.must_run(instance)?).await
+    }
+
+    async fn copy_disk(&self, op: OpId, instance: Instance, copy: &DiskCopy) -> Result<()> {
+        copies::begin(&*self.must_run(instance)?, op, copy).await
+    }
+
+    async fn cancel_block_job(&self, instance: Instance, job: &BlockJob) -> Result<()> {
+        copies::cancel(&*self.must_run(instance)?, job).await
+    }
+
+    async fn set_block_job_speed(&self, instance: Instance, job: &BlockJob, bandwidth: u64) -> Result<()> {
+        copies::set_speed(&*self.must_run(instance)?, job, bandwidth).await
     }
 
     async fn leftovers_gone(&self) {

@@ -166,6 +166,7 @@ mod tests {
             revert_disks: Vec::new(),
             frozen: vec![FrozenDisk { target: DiskTarget("xvdb".into()), image }],
             side: Vec::new(),
+            mixed: false,
         };
         let written = serde_json::to_value(Record::of(&snapshot)).unwrap();
         let expected = serde_json::json!({

@@ -222,6 +222,9 @@ pub struct Snapshot {
     /// What it holds of the machine's side state. Not in its XML: it is of this host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub side: Vec<SideCopy>,
+    /// Whether each part was captured in its own way because the caller asked for that (`<virsnap:mixed/>`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mixed: bool,
 }
 
 /// The large texts of a snapshot, kept in the store and read when asked for.

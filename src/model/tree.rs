@@ -222,6 +222,7 @@ mod tests {
             revert_disks: Vec::new(),
             frozen: Vec::new(),
             side: Vec::new(),
+            mixed: false,
         }
     }
 

@@ -5,7 +5,7 @@ use super::facts::{Backends, DiskSet, Facts, FileKind};
 use super::refusal::Refusal;
 use crate::model::ids::DiskTarget;
 use crate::model::snapshot::{Location, SnapshotDisk, SourceType};
-use crate::xml::domain::DomainView;
+use crate::xml::domain::{DiskView, DomainView};
 use camino::{Utf8Path, Utf8PathBuf};
 
 /// How disks that say nothing are treated.
@@ -38,10 +38,14 @@ pub struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// The mode's, unless the disk's backend can only do the other.
-    fn default_location(&self, target: &str) -> Location {
-        let backend = self.backends.get(&DiskTarget::from(target)).filter(|_| self.set == DiskSet::Mixed);
-        match (self.mode, backend) {
+    /// The mode's, unless the disk's backend, or without one its format, can only do the other.
+    fn default_location(&self, disk: &DiskView) -> Location {
+        if self.set == DiskSet::Uniform {
+            return self.mode.default_location();
+        }
+        let no_tags = disk.format.as_deref().is_some_and(|format| format != "qcow2");
+        match (self.mode, self.backends.get(&DiskTarget::from(disk.target.as_str()))) {
+            (Mode::Internal, None) if no_tags => Location::External,
             (Mode::Internal, Some(b)) if !b.tags && b.overlay.is_some() => Location::External,
             (Mode::External, Some(b)) if b.tags && b.overlay.is_none() => Location::Internal,
             _ => self.mode.default_location(),
@@ -65,7 +69,7 @@ pub fn align(listed: Vec<SnapshotDisk>, domain: &DomainView, rules: Rules<'_>) -
         match disk.location {
             None => {
                 let inherited = own.filter(|l| mixed || rules.mode == Mode::External || *l == Location::No);
-                disk.location = Some(inherited.unwrap_or_else(|| rules.default_location(&domain.disks[at].target)));
+                disk.location = Some(inherited.unwrap_or_else(|| rules.default_location(&domain.disks[at])));
             }
             Some(l) if rules.mode == Mode::Internal && l != Location::Internal && !mixed => {
                 if !(l == Location::No && own == Some(Location::No)) {
@@ -86,7 +90,7 @@ pub fn align(listed: Vec<SnapshotDisk>, domain: &DomainView, rules: Rules<'_>) -
         .map(|(listed, own)| {
             listed.unwrap_or_else(|| {
                 let mut disk = SnapshotDisk::named(&own.target);
-                let location = own.default_location().unwrap_or_else(|| rules.default_location(&own.target));
+                let location = own.default_location().unwrap_or_else(|| rules.default_location(own));
                 disk.location = Some(if !own.has_source { Location::No } else { location });
                 disk
             })

@@ -164,10 +164,13 @@ pub(super) fn check_set(request: &CreateRequest<'_>, snapshot: &Snapshot, view: 
     if internal == 0 && external == 0 && no_memory {
         return Err(Refusal::Nothing);
     }
+    let memory_internal = snapshot.memory == Memory::Internal;
     if request.caps.disks == DiskSet::Mixed {
+        if memory_internal && internal == 0 {
+            return Err(Refusal::MemoryNeedsDisk);
+        }
         return if internal + external + usize::from(manual) == 0 { Err(Refusal::DiskOnlyNeedsDisk) } else { Ok(()) };
     }
-    let memory_internal = snapshot.memory == Memory::Internal;
     if (memory_internal && internal == 0) || (internal > 0 && (excluded || manual)) {
         return Err(Refusal::AllDisks);
     }

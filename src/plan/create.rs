@@ -8,6 +8,10 @@
 //! - a tag that exists in an image is refused before the guest is paused (K15);
 //! - an existing memory file is refused, never overwritten (K18), except an empty one;
 //! - a name is at most [`MAX_NAME`] bytes, checked before anything is done (K14), and at most [`MAX_TAG`] where nothing is recorded;
+//! - a *mixed set* (K25) is planned where the document has `<virsnap:mixed xmlns:virsnap='urn:virsnap:snapshot:1'/>`: raw disks
+//!   external beside qcow2 disks with tags, memory in a file beside tags, tags of a running guest without its memory, some of the
+//!   disks only. All parts are of one instant and stand or fall together: the guest stands still from the first tag until the
+//!   overlays are switched to, and undoing takes the tags away. Without the element libvirt's refusals stay;
 //! - a thaw that the agent does not answer does not turn a finished snapshot into an error (K16): the host goes on
 //!   thawing until it is answered, also in its next life.
 
@@ -19,16 +23,17 @@ use super::refusal::Refusal;
 use super::side;
 use super::steps::{
     Change, Commit, CurrentChange, Existing, LiveChange, OpKind, Plan, Prepare, PutSnapshot, ResumeWhy, Settle,
-    SwitchDisk,
+    SwitchBy, SwitchDisk,
 };
 use crate::error::Result;
+use crate::model::block_job::BlockJob;
 use crate::model::domain::DomainState;
 use crate::model::flags::{self, CreateFlags};
 use crate::model::ids::{DomainId, Image, Instance, OpId, SnapshotName};
 use crate::model::side_state::SideStates;
 use crate::model::snapshot::{Location, Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts};
 use crate::model::tree::Tree;
-use crate::xml::domain::{self, Device, DomainView};
+use crate::xml::domain::{self, Device, DiskView, DomainView};
 use crate::xml::edit;
 use crate::xml::snapshot::{Form, SnapshotDoc};
 use camino::Utf8PathBuf;
@@ -77,6 +82,11 @@ impl CreateRequest<'_> {
     /// The definition that the snapshot records.
     fn xml(&self) -> Result<&str> {
         self.live_xml.or(self.inactive_xml).ok_or_else(|| crate::error::Error::internal("domain without definition"))
+    }
+    /// The same request where the document asks for a mixed set.
+    #[must_use]
+    pub fn of(self, doc: &SnapshotDoc) -> Self {
+        Self { caps: self.caps.for_set(doc.mixed), ..self }
     }
     /// How the document is to be read.
     #[must_use]
@@ -162,8 +172,9 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
         check_quiesce(request.state, &view)?;
     }
     let disk_only = flags.contains(CreateFlags::DISK_ONLY);
-    let external =
-        disk_only || memory_external || (!request.active() && doc.disks.iter().any(SnapshotDisk::is_external));
+    let external = disk_only
+        || memory_external
+        || (!request.active() && !doc.mixed && doc.disks.iter().any(SnapshotDisk::is_external));
     if !external && request.active() && doc.memory == Memory::No {
         return Err(Refusal::InternalNeedsMemory.into());
     }
@@ -195,6 +206,7 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
             revert_disks: Vec::new(),
             frozen,
             side: Vec::new(),
+            mixed: doc.mixed,
         },
         view,
     })
@@ -222,6 +234,12 @@ fn check_quiesce(state: DomainState, view: &DomainView) -> Result<(), Refusal> {
 }
 
 impl Draft {
+    /// No disk that takes part has a block job (`qemuSnapshotPrepare`).
+    pub fn check_jobs(&self, jobs: &[BlockJob]) -> Result<(), Refusal> {
+        let takes_part = |d: &&SnapshotDisk| d.location != Some(Location::No);
+        let busy = self.snapshot.disks.iter().filter(takes_part).find(|d| jobs.iter().any(|j| j.target == d.target()));
+        busy.map_or(Ok(()), |disk| Err(Refusal::CopyActive(disk.name.clone())))
+    }
     /// Every path that [`plan`] wants looked at.
     #[must_use]
     pub fn paths(&self, request: &CreateRequest<'_>) -> Vec<Utf8PathBuf> {
@@ -280,7 +298,12 @@ pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts) -> Result<
     internal.extend(captured.tagged);
     snapshot.side = captured.copies;
     prepare.extend(captured.make);
-    let tag = free_tag(request, &name, &internal, facts)?;
+    let mut taggable = internal.clone();
+    if snapshot.memory == Memory::Internal {
+        // QEMU goes back in every image that has the tag, so none that is not part of the snapshot may have it either.
+        taggable.extend(view.disks.iter().filter(|d| !d.readonly).filter_map(DiskView::image));
+    }
+    let tag = free_tag(request, &name, &taggable, facts)?;
     snapshot.tag = (tag != name.0).then(|| tag.clone());
     let change = change(request, &snapshot, &switches, metadata, facts)?;
     let mut settle = Vec::new();
@@ -358,6 +381,9 @@ impl Active<'_> {
         let manual = snapshot.disks.iter().any(|d| d.location == Some(Location::Manual));
         let resume = running && !request.flags.contains(CreateFlags::HALT) && !manual;
         let tag = snapshot.tag().to_owned();
+        if !switches.is_empty() {
+            prepare.push(Prepare::AddNodes { instance, disks: switches.clone() });
+        }
         if snapshot.memory == Memory::Internal {
             if running {
                 prepare.push(Prepare::Pause { instance });
@@ -369,10 +395,7 @@ impl Active<'_> {
             if resume {
                 settle.push(Settle::Resume { instance, why: ResumeWhy::Unpaused });
             }
-            return Ok(Commit::Publish(Box::new(change)));
-        }
-        if !switches.is_empty() {
-            prepare.push(Prepare::AddNodes { instance, disks: switches.clone() });
+            return Ok(switched(instance, switches, change, settle));
         }
         let memory = match &snapshot.memory {
             Memory::External(path) => {
@@ -413,6 +436,10 @@ impl Active<'_> {
             prepare.push(Prepare::Pause { instance });
             prepare.extend(copies);
         }
+        // QEMU gives up its images with the memory and must run to get them back: the tags come first.
+        let tags = (!internal.is_empty()).then_some(Prepare::TagDisks { instance, images: internal, tag });
+        let (before, after) = if saves_running { (None, tags) } else { (tags, None) };
+        prepare.extend(before);
         if let Some(path) = memory {
             prepare.push(Prepare::SaveMemory { instance, path: path.clone(), header, was_running: running });
             if pause && saves_running {
@@ -420,19 +447,21 @@ impl Active<'_> {
             }
             prepare.push(Prepare::Sync { path });
         }
-        if !internal.is_empty() {
-            prepare.push(Prepare::TagDisks { instance, images: internal, tag });
-        }
+        prepare.extend(after);
         if pause && resume {
             settle.push(Settle::Resume { instance, why: ResumeWhy::Unpaused });
         }
-        if switches.is_empty() {
-            Ok(Commit::Publish(Box::new(change)))
-        } else {
-            settle.push(Settle::Publish(Box::new(change)));
-            Ok(Commit::Switch { instance, disks: switches })
-        }
+        Ok(switched(instance, switches, change, settle))
     }
+}
+
+/// The commit: the switch of the disks, after which the change is published; without any, the change.
+fn switched(instance: Instance, disks: Vec<SwitchDisk>, change: Change, settle: &mut Vec<Settle>) -> Commit {
+    if disks.is_empty() {
+        return Commit::Publish(Box::new(change));
+    }
+    settle.push(Settle::Publish(Box::new(change)));
+    Commit::Switch { instance, disks }
 }
 
 /// No two disks may get the same overlay (K8).
@@ -477,6 +506,7 @@ fn switch_disks(request: &CreateRequest<'_>, snapshot: &Snapshot) -> Vec<SwitchD
             overlay: Image { path: path.clone(), format: disk.format.clone().unwrap_or_else(|| "qcow2".to_owned()) },
             node: format!("v{}-{}", request.op.0, out.len()),
             reused: request.flags.contains(CreateFlags::REUSE_EXT),
+            by: SwitchBy::Snapshot,
         });
     }
     out

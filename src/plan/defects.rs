@@ -23,8 +23,8 @@
 //! | K9 | reverts to an internal snapshot beneath an external one, writing into the overlay's base | refused until nothing lies on the image | `an_internal_snapshot_beneath_an_external_one_is_not_reverted_to`, `an_external_parent_of_an_internal_child_keeps_the_childs_image` |
 //! | K10 | stops the guest and then finds that the revert is impossible | checks first | `what_can_be_checked_is_checked_while_the_guest_still_runs`, `a_missing_image_is_found_before_anything_is_done`, `a_missing_or_damaged_memory_file_stops_no_guest` |
 //! | K11 | an old managed-save image survives a revert and comes back at the next start | the image goes with the state that is given up | `an_image_does_not_outlive_a_revert` |
-//! | K12 | NVRAM and TPM are left out, silently | they belong to the snapshot | `side_state_goes_with_every_kind_of_snapshot`, `a_tpm_goes_back_with_its_machine` |
-//! | K13 | revert and delete leave checkpoints that no longer match | there are no checkpoints over D-Bus; bitmaps have rules of their own | — |
+//! | K12 | NVRAM and TPM are left out, silently | they belong to the snapshot | `side_state_goes_with_every_kind_of_snapshot`, `a_tpm_goes_back_with_its_machine`, `an_nvram_is_reset_by_a_start_or_a_revert_that_asks_for_it` |
+//! | K13 | revert and delete leave checkpoints that no longer match | bitmaps follow the disks; checkpoints do not exist over D-Bus | `bitmaps_go_on_in_the_overlay` |
 //!
 //! # Half done
 //!
@@ -46,9 +46,9 @@
 //! | K22 | refuses to delete most external snapshots that are not leaves | deletes any | `deleting_in_every_place_of_a_chain`, `delete_children_takes_the_whole_branch`, `a_long_chain_is_reverted_through_and_merged_from_any_place` |
 //! | K23 | boots a machine that is off to merge its images, and tells of it | merges with qemu-img, telling nothing | `a_deletion_while_off_starts_nothing_and_tells_nothing` |
 //! | K24 | a revert gives a disc an overlay, and refuses drives that are no files | leaves read-only disks and empty drives alone | `a_disc_in_the_drive_gets_no_overlay_from_a_revert` |
-//! | K25 | no internal disks beside external ones | refused likewise on QEMU where clients test for it; one model holds them, and Xen takes them | `creating_and_reverting_on_xen` |
+//! | K25 | no internal disks beside external ones | refused likewise on QEMU, where clients test for it, unless the document has `<virsnap:mixed/>`; Xen takes them | `a_raw_disk_gets_an_overlay_beside_a_qcow2_disk_with_a_tag`, `memory_lies_in_a_file_beside_disks_with_tags`, `the_disks_of_a_running_guest_are_tagged_without_its_memory`, `only_some_of_the_disks_go_back`, `creating_and_reverting_on_xen` |
 //! | K26 | a `manual` disk's file may lack what QEMU has not flushed; a snapshot of manual disks alone is refused | the file is whole while the guest stands still; refused likewise | `the_image_of_a_manual_disk_is_whole_while_the_guest_stands_still` |
-//! | K27 | a rename leaves memory snapshots that cannot be reverted to | memory may have been saved under an earlier name of the domain | — |
+//! | K27 | a rename leaves memory snapshots that cannot be reverted to | the tree goes with the domain, and so does every definition in it | `the_tree_goes_with_the_domain_and_reverts` |
 //! | K28 | no events of snapshots, and reads time out during a long save | reads never wait for an operation | `reads_do_not_wait_for_a_long_save_and_other_guests_go_on` |
 //! | K29 | every revert starts a new QEMU, whose displays and channels are lost to their clients | stays in the QEMU that runs where the machine is the same | `a_revert_to_the_same_machine_stays_in_its_qemu`, `another_machine_gets_a_new_qemu` |
 //! | K30 | a machine cannot move with its snapshots | it moves by dump and redefinition, and every state reverts there | `a_moved_tree_is_the_same_and_every_state_reverts_at_the_destination`, `internal_snapshots_move_too`, `undefine_with_snapshots_needs_the_flag_and_keeps_the_images` |

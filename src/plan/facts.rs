@@ -148,6 +148,12 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// The same, where the document asks for a mixed set (`<virsnap:mixed/>`), which is off by default on a host whose
+    /// clients know libvirt's refusals.
+    #[must_use]
+    pub fn for_set(self, mixed: bool) -> Self {
+        if mixed { Self { disks: DiskSet::Mixed, ..self } } else { self }
+    }
     /// QEMU's.
     #[must_use]
     pub fn qemu(live: LiveSave) -> Self {

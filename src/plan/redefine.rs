@@ -94,7 +94,7 @@ pub fn plan(request: &RedefineRequest<'_>, doc: SnapshotDoc) -> Result<(Snapshot
         || matches!(doc.memory, Memory::External(_))
         || doc.disks.iter().any(SnapshotDisk::is_external);
     let mode = if external { Mode::External } else { Mode::Internal };
-    let rules = align::Rules { mode, set: request.caps.disks, backends: &Backends::new() };
+    let rules = align::Rules { mode, set: request.caps.for_set(doc.mixed).disks, backends: &Backends::new() };
     let mut disks = align::align(doc.disks, &view, rules)?;
     align::assign_names(&mut disks, &view, name.as_str(), request.facts)?;
     let mut snapshot = Snapshot {
@@ -109,6 +109,7 @@ pub fn plan(request: &RedefineRequest<'_>, doc: SnapshotDoc) -> Result<(Snapshot
         revert_disks: doc.revert_disks,
         frozen: domain::frozen_disks(domain_xml)?,
         side: Vec::new(),
+        mixed: doc.mixed,
     };
     snapshot.side = side::adopt(old.map(AsRef::as_ref), &snapshot, request.side, request.facts);
     let mut change = Change::default();

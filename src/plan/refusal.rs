@@ -98,6 +98,12 @@ pub enum Refusal {
     DiskOnlyNeedsDisk,
     #[error("mixing internal and external targets for a snapshot is not yet supported")]
     Mixed,
+    #[error("disk '{0}' already in active block job")]
+    CopyActive(String),
+    #[error(
+        "no disk of the snapshot can hold the memory; name a file for it: <memory snapshot='external' file='...'/>"
+    )]
+    MemoryNeedsDisk,
     #[error("snapshot-save job failed: Snapshot '{0}' already exists in one or more devices")]
     TagExists(String),
     #[error("memory snapshot file '{0}' already exists")]
@@ -134,6 +140,10 @@ pub enum Refusal {
     TagMissing { disk: String, tag: String },
     #[error("image of disk '{disk}' has more than one internal snapshot '{tag}'")]
     TagTwice { disk: String, tag: String },
+    #[error(
+        "image of disk '{disk}' has an internal snapshot '{tag}' that is not part of the snapshot, and would go back too"
+    )]
+    StrayTag { disk: String, tag: String },
     #[error("no image of snapshot '{0}' holds its memory state")]
     NoVmstate(String),
     #[error("Failed to open file '{path}': No such file or directory")]
@@ -176,6 +186,16 @@ pub enum Refusal {
     OnlineOffline(String),
     #[error("cannot change between disk only and full system in snapshot {0}")]
     DiskOnlyFull(String),
+    #[error("cannot rename active domain")]
+    RenameActive,
+    #[error("cannot rename a transient domain")]
+    RenameTransient,
+    #[error("domain with a managed saved state can't be renamed")]
+    RenameSaved,
+    #[error("Can't rename domain to itself")]
+    RenameToItself,
+    #[error("domain with name '{0}' already exists")]
+    NameTaken(String),
     #[error("missing domain in snapshot")]
     NoDomain,
     #[error("Target {what} {new} does not match source {old}")]
@@ -193,7 +213,13 @@ impl Refusal {
         use Refusal::*;
         match self {
             NoAgent => Code::ArgumentUnsupported,
-            SaveTransient
+            CopyActive(_) => Code::BlockCopyActive,
+            RenameActive
+            | RenameTransient
+            | RenameToItself
+            | NameTaken(_)
+            | RenameSaved
+            | SaveTransient
             | UndefineSaved
             | CreateSaved(_)
             | NotRunning
@@ -223,6 +249,7 @@ impl Refusal {
             | TagExists(_)
             | TagMissing { .. }
             | TagTwice { .. }
+            | StrayTag { .. }
             | NoVmstate(_)
             | MemoryHeader(_)
             | SavedMissing(_)

@@ -224,7 +224,8 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
         domain_xml = set_image(&domain_xml, f.target.as_str(), &f.overlay, facts)?;
         inactive_xml = replace_image(&inactive_xml, f.target.as_str(), &f.base, &f.overlay, facts)?;
     }
-    for disk in target.disks.iter().filter(|d| overlays && d.location == Some(Location::No)) {
+    let readonly = |name: &str| view.disk(name).is_some_and(|d| d.readonly);
+    for disk in target.disks.iter().filter(|d| d.location == Some(Location::No) && (overlays || !readonly(&d.name))) {
         let now = graph.current.iter().find(|(t, _)| t.as_str() == disk.name).map(|(_, i)| i);
         let then = target.frozen_image(&disk.name);
         if let (Some(now), Some(then)) = (now, then) {
@@ -274,8 +275,8 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
     if let Some(instance) = request.instance.filter(|_| in_place.is_none()) {
         settle.push(Settle::Stop { instance });
     }
-    // A start from a tag brings the disks back as well.
-    if !matches!(memory, MemorySource::Tag(_)) {
+    // A start from a tag brings the disks back as well. But if it fails, those beside fresh overlays must have gone back with them.
+    if !matches!(memory, MemorySource::Tag(_)) || !fresh.is_empty() {
         for disk in target.internal_disks() {
             if let Some(image) = target.frozen_image(&disk.name) {
                 settle.push(Settle::ApplyTag { image: image.clone(), tag: target.tag().to_owned() });
@@ -395,7 +396,14 @@ fn check_tags(request: &RevertRequest<'_>, target: &Snapshot, facts: &Facts) -> 
             });
         }
     }
-    if target.memory == Memory::Internal && target.state.is_live() && vmstates != 1 {
+    let live_tag = target.memory == Memory::Internal && target.state.is_live();
+    for disk in target.disks.iter().filter(|d| live_tag && d.location == Some(Location::No)) {
+        let now = request.graph.current.iter().find(|(t, _)| t.as_str() == disk.name).map(|(_, i)| i);
+        if now.and_then(|i| facts.header(&i.path)).is_some_and(|h| h.tags.iter().any(|t| t.name == *tag)) {
+            return Err(Refusal::StrayTag { disk: disk.name.clone(), tag: tag.to_owned() });
+        }
+    }
+    if live_tag && vmstates != 1 {
         return Err(Refusal::NoVmstate(tag.to_owned()));
     }
     Ok(())

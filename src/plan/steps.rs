@@ -27,6 +27,8 @@ pub enum OpKind {
     Create,
     Revert,
     Delete,
+    /// A disk moves to its copy.
+    Pivot,
     /// The guest's memory goes into its managed-save image.
     Save,
     /// The guest starts while it has such an image.
@@ -67,6 +69,20 @@ pub struct SwitchDisk {
     pub node: String,
     /// The caller's own overlay file (REUSE_EXT): never merged back unless proved empty.
     pub reused: bool,
+    /// How the disk gets there.
+    #[serde(default)]
+    pub by: SwitchBy,
+}
+
+/// How a running guest's disk moves to another image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwitchBy {
+    /// The image is a new overlay on the old one.
+    #[default]
+    Snapshot,
+    /// The image is a mirror of the old one, made by a job that is ready. The guest stands still.
+    Copy,
 }
 
 /// What to do about a file that is there before `Reserve`.
@@ -432,6 +448,9 @@ pub struct Change {
     /// Whether that makes a transient domain persistent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub defines: bool,
+    /// The domain's new name, if it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// What becomes of the live definition.
     #[serde(default, skip_serializing_if = "LiveChange::is_keep")]
     pub live: LiveChange,

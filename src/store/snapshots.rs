@@ -110,6 +110,9 @@ impl Store {
                 params![xml, change.defines, key],
             )?;
         }
+        if let Some(name) = &change.name {
+            db.execute("UPDATE domains SET name = ? WHERE seq = ?", params![name, key])?;
+        }
         self.apply_live(db, driver, domain, &change.live)?;
         match &change.saved {
             SavedChange::Keep => {}

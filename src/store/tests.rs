@@ -35,6 +35,7 @@ fn snapshot(name: &str) -> PutSnapshot {
         revert_disks: Vec::new(),
         frozen: Vec::new(),
         side: Vec::new(),
+        mixed: false,
     };
     PutSnapshot {
         snapshot,

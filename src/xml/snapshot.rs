@@ -16,8 +16,8 @@ use crate::error::{Code, Error, Result};
 use crate::model::snapshot::{Location, Memory, SnapshotDisk, SnapshotState, SnapshotTexts};
 use camino::Utf8PathBuf;
 
-/// The namespace of what libvirt's document has no place for. libvirt passes over it.
-pub(super) const OWN: &str = "urn:org.virsnap:snapshot:1";
+/// The namespace of what libvirt's document has no place for: it passes over elements that it does not know.
+pub const NAMESPACE: &str = "urn:virsnap:snapshot:1";
 /// The tag of a snapshot in its images, where that is not its name: it was renamed, and goes on elsewhere under that name too.
 const TAG: &str = "tag";
 
@@ -62,6 +62,8 @@ pub struct SnapshotDoc {
     pub texts: SnapshotTexts,
     /// `<active>`, as libvirt's own files have it.
     pub active: Option<bool>,
+    /// `<mixed/>` in [`NAMESPACE`]: each disk, and the memory, may be captured in its own way.
+    pub mixed: bool,
 }
 
 /// Read a document.
@@ -86,12 +88,13 @@ pub fn parse(text: &str, form: Form, limits: &Limits) -> Result<SnapshotDoc> {
             doc.texts.cookie = root.child("cookie").map(cookie);
         }
     }
+    doc.mixed = root.node().children().any(|child| child.has_tag_name((NAMESPACE, "mixed")));
     doc.active = root.text("active").and_then(|text| number::signed(&text)).map(|n| n != 0);
     Ok(doc)
 }
 
 fn tag(root: Element<'_>) -> Result<Option<String>> {
-    let mut own = root.children().filter(|e| e.node().tag_name().namespace() == Some(OWN) && e.name() == TAG);
+    let mut own = root.children().filter(|e| e.node().tag_name().namespace() == Some(NAMESPACE) && e.name() == TAG);
     let tag = own.next().map(Element::string).filter(|t| !t.is_empty());
     match tag {
         Some(tag) if tag.len() > MAX_TAG => {

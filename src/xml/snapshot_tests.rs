@@ -22,6 +22,7 @@ fn snapshot(doc: &SnapshotDoc) -> Snapshot {
         revert_disks: doc.revert_disks.clone(),
         frozen: Vec::new(),
         side: Vec::new(),
+        mixed: doc.mixed,
     }
 }
 
@@ -118,6 +119,7 @@ proptest! {
             revert_disks,
             texts: SnapshotTexts::default(),
             active: None,
+            mixed: time % 2 == 0,
         };
         let text = format(&snapshot(&written), &written.texts, true);
         let read = parse(&text, Form::Redefine, &Limits::default()).expect("reads");

@@ -30,6 +30,8 @@ pub enum Call {
     Rename(&'static str, &'static str),
     /// A revert, and a deletion with these flags.
     RevertThen(&'static str, u32),
+    /// The domain gets another name.
+    RenameDomain(&'static str),
     /// A file that the user puts there: empty, or an overlay on another.
     Place(&'static str, Option<&'static str>),
     /// Time passes.
@@ -246,6 +248,7 @@ async fn machine_call(service: &Service, call: Call) -> Result<()> {
             let then = DeleteFlags::from_bits_retain(then);
             service.snapshot_revert_then(DOMAIN, &SnapshotName::from(name), 0, then).await
         }
+        Call::RenameDomain(name) => service.rename(DOMAIN, name, 0).await,
         Call::Place(path, backing) => {
             let body = match backing {
                 None => Body::Empty,

@@ -87,6 +87,18 @@ shapes! {
     delete_children
     delete_children_only_running
     delete_metadata_only
+    rename_with_snapshots
+    mixed_create_off
+    mixed_create_running
+    mixed_create_memory_in_a_file
+    mixed_create_memory_beside_tags
+    mixed_create_disk_only_paused
+    mixed_create_of_one_disk
+    mixed_revert_off
+    mixed_revert_running
+    mixed_revert_memory_in_a_file
+    mixed_delete_off
+    mixed_delete_running
     managed_save_running
     managed_save_paused
     managed_save_again

@@ -14,6 +14,7 @@ use virsnap::model::snapshot::{Location, Memory, Snapshot, SnapshotTexts};
 /// What the store says; nothing in it depends on when it was said.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Words {
+    pub name: Option<String>,
     pub snapshots: Vec<(Snapshot, SnapshotTexts)>,
     pub current: Option<SnapshotName>,
     pub inactive_xml: Option<String>,
@@ -56,6 +57,7 @@ impl Picture {
     pub fn of(machine: &Machine, world: &World) -> Self {
         let row = machine.store.domains().unwrap().into_iter().find(|d| d.id == DOMAIN);
         let defined = row.is_some();
+        let name = row.as_ref().map(|r| r.name.clone());
         let (inactive_xml, live, saved) = row.map_or((None, None, None), |r| (r.inactive_xml, r.live, r.saved));
         let (snapshots, current) = machine.store.snapshots(DOMAIN).unwrap();
         let contents = snapshots.iter().map(|s| (s.name.clone(), content(world, s))).collect();
@@ -76,6 +78,7 @@ impl Picture {
             tags: tags(world),
             live,
             words: Words {
+                name,
                 snapshots: snapshots.into_iter().map(with_texts).collect(),
                 current,
                 inactive_xml,

@@ -1,7 +1,8 @@
 //! Every operation and the state it meets.
 
 use crate::machine::Call::{
-    self, Boot, Create, Delete, ManagedSave, ManagedSaveRemove, Place, Rename, Revert, RevertThen, Start, Suspend, Tick,
+    self, Boot, Create, Delete, ManagedSave, ManagedSaveRemove, Place, Rename, RenameDomain, Revert, RevertThen, Start,
+    Suspend, Tick,
 };
 use crate::schedule::Shape;
 use virsnap::plan::facts::{Capabilities, LiveSave};
@@ -35,6 +36,21 @@ const MIXED: &str =
     "<domainsnapshot><name>a</name><disks><disk name='vdb' snapshot='external'/></disks></domainsnapshot>";
 const MANUAL: &str =
     "<domainsnapshot><name>s</name><disks><disk name='vdb' snapshot='manual'/></disks></domainsnapshot>";
+
+/// What libvirt refuses: each part in its own way.
+macro_rules! mixed {
+    ($more:literal) => {
+        concat!("<domainsnapshot><name>a</name>", $more, "<m:mixed xmlns:m='urn:virsnap:snapshot:1'/></domainsnapshot>")
+    };
+}
+const TAG_AND_OVERLAY: &str = mixed!("<disks><disk name='vdb' snapshot='external'/></disks>");
+const TAG_OF_ONE: &str = mixed!("<disks><disk name='vdb' snapshot='no'/></disks>");
+const FILE_AND_TAGS: &str = mixed!(
+    "<memory snapshot='external' file='/img/a.mem'/><disks><disk name='vda' snapshot='internal'/><disk name='vdb' snapshot='internal'/></disks>"
+);
+const FILE_TAG_AND_OVERLAY: &str =
+    mixed!("<memory snapshot='external' file='/img/a.mem'/><disks><disk name='vda' snapshot='internal'/></disks>");
+const DISKS_TAG_AND_OVERLAY: &str = mixed!("<disks><disk name='vda' snapshot='internal'/></disks>");
 
 fn shape(set_up: &[Call], call: Call) -> Shape {
     let mut set_up = set_up.to_vec();
@@ -274,6 +290,46 @@ pub fn delete_children_only_running() -> Shape {
 }
 pub fn delete_metadata_only() -> Shape {
     shape(&[Start, Create(A, DISK_ONLY), Tick, Create(B, DISK_ONLY)], Delete("a", METADATA_ONLY))
+}
+
+// --- its neighbours ---
+pub fn rename_with_snapshots() -> Shape {
+    shape(&[Create(A, 0), Start, Tick, Create(MEM_S, 0), Tick, OFF], RenameDomain("other"))
+}
+
+// --- mixed sets on QEMU ---
+pub fn mixed_create_off() -> Shape {
+    two(shape(&[Start, Tick, OFF], Create(TAG_AND_OVERLAY, 0)))
+}
+pub fn mixed_create_running() -> Shape {
+    two(shape(&[Start], Create(TAG_AND_OVERLAY, 0)))
+}
+pub fn mixed_create_memory_in_a_file() -> Shape {
+    two(shape(&[Start], Create(FILE_TAG_AND_OVERLAY, 0)))
+}
+pub fn mixed_create_memory_beside_tags() -> Shape {
+    two(shape(&[Start], Create(FILE_AND_TAGS, 0)))
+}
+pub fn mixed_create_disk_only_paused() -> Shape {
+    two(shape(&[Start, Tick, Suspend], Create(DISKS_TAG_AND_OVERLAY, DISK_ONLY)))
+}
+pub fn mixed_create_of_one_disk() -> Shape {
+    two(shape(&[Start], Create(TAG_OF_ONE, 0)))
+}
+pub fn mixed_revert_off() -> Shape {
+    two(shape(&[Start, Tick, OFF, Create(TAG_AND_OVERLAY, 0), Start, Tick, OFF], Revert("a", 0)))
+}
+pub fn mixed_revert_running() -> Shape {
+    two(shape(&[Start, Tick, Create(TAG_AND_OVERLAY, 0), Tick], Revert("a", 0)))
+}
+pub fn mixed_revert_memory_in_a_file() -> Shape {
+    two(shape(&[Start, Tick, Create(FILE_TAG_AND_OVERLAY, 0), Tick], Revert("a", 0)))
+}
+pub fn mixed_delete_off() -> Shape {
+    two(shape(&[Start, Tick, Create(TAG_AND_OVERLAY, 0), Tick, OFF], Delete("a", 0)))
+}
+pub fn mixed_delete_running() -> Shape {
+    two(shape(&[Start, Tick, Create(FILE_TAG_AND_OVERLAY, 0), Tick], Delete("a", 0)))
 }
 
 // --- managed save ---

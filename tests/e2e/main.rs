@@ -5,6 +5,8 @@
 
 mod agent;
 mod bad_input;
+mod bitmaps;
+mod block_jobs;
 mod cli;
 mod crash;
 mod defects;
@@ -13,9 +15,11 @@ mod flags;
 mod harness;
 mod lifecycle;
 mod matrix;
+mod mixed;
 mod moving;
 mod own_api;
 mod reading;
+mod rename;
 mod restart;
 mod reverts;
 mod saves;

@@ -24,9 +24,6 @@ pub enum DomainAct {
     Suspend,
     Resume,
     Autostart(bool),
-    /// `virDomainSaveRestoreFlags`.
-    ManagedSave(u32),
-    ManagedSaveRemove,
     /// The new name.
     Rename(String),
     /// The mount points; none: all.
@@ -72,11 +69,6 @@ pub(super) fn domain_act(typed: &Typed) -> Result<DomainAct, Failure> {
         "suspend" => DomainAct::Suspend,
         "resume" => DomainAct::Resume,
         "autostart" => DomainAct::Autostart(!typed.has("disable")),
-        "managedsave" => {
-            let bit = |option, bit| if typed.has(option) { bit } else { 0 };
-            DomainAct::ManagedSave(bit("bypass-cache", 1) | bit("running", 2) | bit("paused", 4))
-        }
-        "managedsave-remove" => DomainAct::ManagedSaveRemove,
         "domrename" => DomainAct::Rename(text(typed, "new-name")?.unwrap_or_default().to_owned()),
         "domfsfreeze" => DomainAct::FsFreeze(typed.values("mountpoint").map(str::to_owned).collect()),
         "domfsthaw" => DomainAct::FsThaw(typed.values("mountpoint").map(str::to_owned).collect()),

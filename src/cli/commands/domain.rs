@@ -5,7 +5,7 @@ use super::super::domain_document::Size;
 use super::super::failure::Failure;
 use super::super::json;
 use super::super::output::Output;
-use super::super::progress::{Shown, during};
+use super::super::progress::during;
 use super::super::render::{Table, info_line};
 use super::super::texts;
 use super::super::wire::{CallError, Domain};
@@ -97,25 +97,6 @@ pub(super) async fn run(domain: &Domain<'_>, act: DomainAct, out: &mut Output) -
             let answer = domain.set_autostart(on).await;
             let done = format!("Domain '{name}' {verb}ed as autostarted");
             tell(out, answer, done, format!("Failed to {verb} domain '{name}' as autostarted"))
-        }
-        DomainAct::ManagedSave(flags) => {
-            let name = domain.name().await?;
-            let shown = Shown::on_terminal(out.is_quiet());
-            let answer = during(shown, "saving", domain, domain.call("ManagedSave", &flags)).await;
-            let done = format!("\nDomain '{name}' state saved by libvirt");
-            tell(out, answer, done, format!("Failed to save domain '{name}' state"))
-        }
-        DomainAct::ManagedSaveRemove => {
-            let name = domain.name().await?;
-            if !domain.has_managed_save().await? {
-                out.extra(&format!("Domain '{name}' has no manage save image; removal skipped"));
-                return Ok(());
-            }
-            let answer: Result<(), CallError> = domain.call("ManagedSaveRemove", &0_u32).await;
-            let failed = format!("Failed to remove managed save image for domain '{name}'");
-            answer.map_err(|cause| Failure::behind(failed, cause))?;
-            out.extra(&format!("Removed managedsave image for domain '{name}'"));
-            Ok(())
         }
         DomainAct::Rename(name) => {
             domain.call::<_, ()>("Rename", &(name, 0_u32)).await?;

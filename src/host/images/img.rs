@@ -47,14 +47,82 @@ async fn size_by_info(image: &Image) -> Result<u64> {
     info["virtual-size"].as_u64().ok_or_else(|| Error::internal(format!("'{}' has no size", image.path)))
 }
 
+/// How many bytes a guest sees of an image, which it may have open.
+pub async fn size(image: &Image) -> Result<u64> {
+    match image.format.as_str() {
+        "raw" | "qcow2" | "qcow" | "qed" => Ok(read(image).await?.image.virtual_size),
+        _ => size_by_info(image).await,
+    }
+}
+
+/// Let the overlay go on with the bitmaps of the image below, which nobody has open.
+pub async fn carry_bitmaps(below: &Image, overlay: &Image) -> Result<()> {
+    if overlay.format != "qcow2" {
+        return Ok(());
+    }
+    for (name, granularity) in bitmaps(below).await? {
+        let child = qemu_img().args(["bitmap", "--add", "-f", "qcow2", "-g"]).arg(granularity.to_string());
+        child.arg(&overlay.path).arg(name).run().await?;
+        files::sync(&overlay.path).await?;
+    }
+    Ok(())
+}
+
+/// Let `base`, which has taken the content of `top`, take those bitmaps of it that it has not. Those that it has have recorded
+/// what was written to it.
+async fn merge_bitmaps(top: &Image, base: &Image) -> Result<()> {
+    if base.format != "qcow2" {
+        return Ok(());
+    }
+    let from_top = bitmaps(top).await?;
+    let known = if from_top.is_empty() { Vec::new() } else { bitmaps(base).await? };
+    for (name, granularity) in from_top.into_iter().filter(|(name, _)| known.iter().all(|(k, _)| k != name)) {
+        let child =
+            qemu_img().args(["bitmap", "--add", "-g"]).arg(granularity.to_string()).args(["--merge", &name, "-b"]);
+        let child = child.arg(&top.path).args(["-F", "qcow2", "-f", "qcow2"]).arg(&base.path).arg(&name);
+        child.run().await?;
+        files::sync(&base.path).await?;
+    }
+    Ok(())
+}
+
+/// The bitmaps of an image that record and can be relied on, with their granularity in bytes. A running hypervisor that has the
+/// image marks them as in use, and takes care of them itself.
+async fn bitmaps(image: &Image) -> Result<Vec<(String, u64)>> {
+    if image.format != "qcow2" || !may_have_bitmaps(&image.path) {
+        return Ok(Vec::new());
+    }
+    let child = qemu_img().args(["info", "-U", "--output=json", "-f", "qcow2"]).arg(&image.path);
+    let info: serde_json::Value = serde_json::from_slice(&child.run().await?).map_err(Error::internal)?;
+    let all = info["format-specific"]["data"]["bitmaps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let has = |bitmap: &serde_json::Value, flag: &str| {
+        bitmap["flags"].as_array().is_some_and(|flags| flags.iter().any(|f| f == flag))
+    };
+    let live = all.iter().filter(|b| has(b, "auto") && !has(b, "in-use"));
+    Ok(live.filter_map(|b| Some((b["name"].as_str()?.to_owned(), b["granularity"].as_u64()?))).collect())
+}
+
+/// Whether the header has the auto-clear bit of bitmaps (qcow2's specification, byte 88, bit 0): most images have none, and
+/// need not be asked for them.
+fn may_have_bitmaps(path: &Utf8Path) -> bool {
+    use std::os::unix::fs::FileExt;
+    let mut header = [0; 96];
+    let read = std::fs::File::open(path).and_then(|file| file.read_exact_at(&mut header, 0));
+    read.is_ok() && header.starts_with(b"QFI\xfb\0\0\0\x03") && header[95] & 1 == 1
+}
+
+/// Make an existing file or device an empty image of its own. The file keeps its inode and mode.
+pub async fn format_alone(image: &Image, size: u64) -> Result<()> {
+    let child = qemu_img().args(["create", "-q", "-f"]).arg(&image.format).arg(&image.path).arg(size.to_string());
+    child.run().await?;
+    files::sync(&image.path).await
+}
+
 /// Make an existing file or device an empty overlay on `backing`. The file keeps its inode and
 /// mode. The backing file is only named, never opened (`-u`): a guest may hold it.
 pub async fn format_overlay(image: &Image, backing: &Image) -> Result<()> {
     let below = read(backing).await?;
-    let size = match backing.format.as_str() {
-        "raw" | "qcow2" | "qcow" | "qed" => below.image.virtual_size,
-        _ => size_by_info(backing).await?,
-    };
+    let size = size(backing).await?;
     let mut child = qemu_img().args(["create", "-q", "-u", "-f"]).arg(&image.format);
     child = child.arg("-b").arg(&backing.path).arg("-F").arg(&backing.format);
     if image.format == "qcow2" && backing.format == "qcow2" {
@@ -143,6 +211,7 @@ pub async fn commit(top: &Image, base: &Image, report: Option<&dyn Report>) -> R
     }
     let child = qemu_img().args(["commit", "-p", "-d", "-f"]).arg(&top.format).arg(&top.path);
     run_long(child, above.virtual_size, report).await?;
+    merge_bitmaps(top, base).await?;
     files::sync(&base.path).await
 }
 

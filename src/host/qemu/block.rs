@@ -13,6 +13,7 @@
 
 use super::qmp::{Monitor, QmpError};
 use crate::host::images::same_file;
+use crate::model::ids::Image;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -205,6 +206,20 @@ impl Graph {
             }
         }
         paths
+    }
+    /// The image of a format node.
+    #[must_use]
+    pub(super) fn image(&self, node: &str) -> Option<Image> {
+        let id = self.id(node)?;
+        Some(Image { path: self.path_of(id)?.to_owned(), format: self.nodes.get(&id)?.driver.clone() })
+    }
+    /// The files of the image and of everything that it lies on, the image first.
+    #[must_use]
+    pub(super) fn below(&self, path: &Utf8Path) -> Vec<Utf8PathBuf> {
+        let active = self.holders(path).into_iter().find(|id| self.device_above(*id).is_some());
+        std::iter::successors(active, |id| self.child(*id, "backing"))
+            .filter_map(|id| self.path_of(id).map(Utf8Path::to_owned))
+            .collect()
     }
     /// The format nodes of the image.
     pub(super) fn nodes_of(&self, path: &Utf8Path) -> impl Iterator<Item = &str> {

@@ -3,12 +3,13 @@
 //! Must not know: memory, jobs.
 
 use super::block::{self, Graph};
+use super::copies;
 use super::process::{RunningDisk, RunningQemu};
 use super::qmp::QmpError;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::host::{CommitError, Probe};
 use crate::model::ids::Image;
-use crate::plan::steps::SwitchDisk;
+use crate::plan::steps::{SwitchBy, SwitchDisk};
 use serde_json::{Map, Value, json};
 use std::os::unix::fs::FileTypeExt;
 
@@ -67,20 +68,49 @@ pub(super) async fn remove(qemu: &RunningQemu, disks: &[SwitchDisk]) -> Result<(
     Ok(())
 }
 
-/// The transaction's actions, as the graph now is.
+/// The transaction's actions, as the graph now is. What a backup follows with a bitmap of the old image it goes on following
+/// with one of the overlay, from the same instant on.
 pub(super) async fn actions(qemu: &RunningQemu, disks: &[SwitchDisk]) -> Result<Value, Error> {
     let graph = Graph::read(&qemu.monitor).await?;
-    let action = |disk: &SwitchDisk| {
+    let named = qemu.monitor.execute("query-named-block-nodes", json!({ "flat": true })).await?;
+    let mut actions = Vec::new();
+    for disk in disks {
         let node = graph.active(&disk.old.path).ok_or_else(|| {
             Error::internal(format!("disk '{}' does not use '{}' any more", disk.target, disk.old.path))
         })?;
-        Ok(json!({ "type": "blockdev-snapshot", "data": { "node": node, "overlay": disk.node } }))
-    };
-    disks.iter().map(action).collect::<Result<Vec<_>, Error>>().map(Value::Array)
+        if disk.overlay.format == "qcow2" {
+            actions.extend(bitmaps(&named, node).map(|bitmap| {
+                let data = json!({
+                    "node": disk.node, "name": bitmap["name"], "granularity": bitmap["granularity"], "persistent": true,
+                });
+                json!({ "type": "block-dirty-bitmap-add", "data": data })
+            }));
+        }
+        actions.push(json!({ "type": "blockdev-snapshot", "data": { "node": node, "overlay": disk.node } }));
+    }
+    Ok(Value::Array(actions))
+}
+
+/// The bitmaps of a node that outlive QEMU, record and can be relied on.
+fn bitmaps<'v>(named: &'v Value, node: &str) -> impl Iterator<Item = &'v Value> {
+    let found = named.as_array().and_then(|all| all.iter().find(|n| n["node-name"] == node));
+    let bitmaps = found.and_then(|n| n["dirty-bitmaps"].as_array()).map(Vec::as_slice).unwrap_or_default();
+    bitmaps.iter().filter(|b| b["persistent"] == true && b["recording"] == true && b["inconsistent"] != true)
 }
 
 /// Switch all or none.
 pub(super) async fn switch(qemu: &RunningQemu, disks: &[SwitchDisk]) -> Result<(), CommitError> {
+    if let [copy] = disks
+        && copy.by == SwitchBy::Copy
+    {
+        return copies::pivot(qemu, copy).await.map_err(|error| {
+            if error.code == Code::OperationFailed || error.code == Code::BlockCopyActive {
+                CommitError::Refused(error)
+            } else {
+                CommitError::InDoubt(error)
+            }
+        });
+    }
     let actions = actions(qemu, disks).await.map_err(CommitError::Refused)?;
     match qemu.monitor.execute("transaction", json!({ "actions": actions })).await {
         Ok(_) => Ok(()),

@@ -8,16 +8,24 @@
 //!
 //! Must not know: who listens.
 
+use super::copies;
 use super::instance::{Info, InstanceDir};
 use super::pidfd::Process;
 use super::process::{Registry, RunningQemu};
 use super::qmp::QmpEvent;
 use crate::host::{HostEvent, HostEventKind};
+use crate::model::block_job::BlockJobKind;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
+
+/// `virConnectDomainEventBlockJobStatus`.
+const COMPLETED: i32 = 0;
+const FAILED: i32 = 1;
+const CANCELED: i32 = 2;
+const READY: i32 = 3;
 
 /// One task per QEMU, which ends with it.
 pub(super) struct Watch {
@@ -109,6 +117,10 @@ impl Watch {
             "STOP" if seen.shutdown || seen.crashed => {}
             "STOP" if !own => self.send(HostEventKind::Paused { io_error: false }),
             "RESUME" if !own => self.send(HostEventKind::Resumed),
+            "BLOCK_JOB_READY" => self.copy(event, READY),
+            "BLOCK_JOB_CANCELLED" => self.copy(event, CANCELED),
+            "BLOCK_JOB_COMPLETED" if event.data["error"].is_string() => self.copy(event, FAILED),
+            "BLOCK_JOB_COMPLETED" => self.copy(event, COMPLETED),
             "BALLOON_CHANGE" => {
                 if let Some(bytes) = event.data["actual"].as_u64() {
                     self.send(HostEventKind::Memory { kib: bytes >> 10 });
@@ -122,6 +134,14 @@ impl Watch {
                 self.send(HostEventKind::Crashed);
             }
             _ => {}
+        }
+    }
+
+    /// News of a copy that a client has started; other jobs are steps of our own, which tell of themselves.
+    fn copy(&self, event: &QmpEvent, status: i32) {
+        let id = event.data["device"].as_str().unwrap_or_default();
+        if let Some(disk) = copies::disk_of(&self.qemu, id) {
+            self.send(HostEventKind::BlockJob { disk: disk.0, job: BlockJobKind::Copy as i32, status });
         }
     }
 

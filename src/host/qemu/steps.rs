@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::host::images::{files, img};
 use crate::host::{CommitError, HostEvent, HostEventKind, Note, Probe, Report, StepProgress};
 use crate::model::ids::{DiskTarget, Instance, OpId};
-use crate::plan::steps::{Prepare, Settle, SwitchDisk};
+use crate::plan::steps::{Prepare, Settle, SwitchBy, SwitchDisk};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,7 +82,10 @@ pub(in crate::host) async fn prepare(
 ) -> Result<Option<Note>> {
     match step {
         Prepare::Reserve { path, existing } => return files::reserve(path, *existing).await.map(Some),
-        Prepare::Format { image, backing } => img::format_overlay(image, backing).await?,
+        Prepare::Format { image, backing } => {
+            img::format_overlay(image, backing).await?;
+            img::carry_bitmaps(backing, image).await?;
+        }
         Prepare::Sync { path } => files::sync(path).await?,
         Prepare::AddNodes { instance, disks } => disks::add(&*must_live(guests, *instance).await?, disks).await?,
         Prepare::Freeze { instance } => {
@@ -177,6 +180,8 @@ pub(in crate::host) async fn switch(
 pub(in crate::host) async fn probe(guests: &dyn Guests, instance: Instance, disks: &[SwitchDisk]) -> Result<Probe> {
     match alive(guests, Some(instance)).await {
         Some(qemu) => disks::probe(&qemu, disks).await,
+        // The guest stood still for a copy's sake, so the old image holds all that it has written, and the copy perhaps not yet.
+        None if disks.iter().all(|d| d.by == SwitchBy::Copy) => Ok(Probe::NotDone),
         None => Ok(Probe::Unknown),
     }
 }

@@ -186,12 +186,13 @@ impl World {
         self.sync_image(path);
         Ok(())
     }
-    /// `-loadvm`: every writable disk must have the tag, one of them with memory.
+    /// `snapshot-load` of every writable disk that has the tag, one of them with memory.
     pub(super) fn load_tag(&mut self, guest: &Guest, name: &str) -> Result<u64> {
         let mut memory = None;
         let roots = guest.disks.iter().filter(|d| !d.readonly).filter_map(|d| d.chain.first());
-        let paths: Vec<Utf8PathBuf> =
+        let mut paths: Vec<Utf8PathBuf> =
             roots.filter_map(|i| self.paths().find(|p| self.ino(p) == Some(*i)).cloned()).collect();
+        paths.retain(|path| self.tag(path, name).is_ok());
         for path in &paths {
             memory = memory.or(self.tag(path, name)?.memory);
         }

@@ -2,7 +2,7 @@
 //! The simulator must be able to fail what the design forbids.
 use super::*;
 use crate::model::ids::Image;
-use crate::plan::steps::Existing;
+use crate::plan::steps::{Existing, SwitchBy};
 use camino::Utf8Path;
 use std::future::Future;
 use uuid::Uuid;
@@ -21,7 +21,14 @@ fn image(path: &str) -> Image {
     Image { path: path.into(), format: "qcow2".into() }
 }
 fn switch_disk() -> SwitchDisk {
-    SwitchDisk { target: "vda".into(), old: image("/a"), overlay: image("/a.s"), node: "v1-0".into(), reused: false }
+    SwitchDisk {
+        target: "vda".into(),
+        old: image("/a"),
+        overlay: image("/a.s"),
+        node: "v1-0".into(),
+        reused: false,
+        by: SwitchBy::Snapshot,
+    }
 }
 fn xml(path: &str) -> String {
     format!(

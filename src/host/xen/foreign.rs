@@ -276,6 +276,7 @@ impl Judge<'_> {
             revert_disks: Vec::new(),
             frozen: domain::frozen_disks(&xml).map_err(|e| Reason::Definition(e.to_string()))?,
             side: Vec::new(),
+            mixed: false,
         };
         let texts = SnapshotTexts { domain: Some(xml), ..SnapshotTexts::default() };
         Ok(snapshot::format(&snapshot, &texts, true))

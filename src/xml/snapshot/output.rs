@@ -1,7 +1,7 @@
 //! A snapshot as text, in libvirt's exact form (`virDomainSnapshotDefFormatInternal`): order,
 //! two blanks per level, single quotes, the last byte a line feed.
 
-use super::{OWN, disk};
+use super::{NAMESPACE, disk};
 use crate::model::ids::DomainId;
 use crate::model::snapshot::{Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts};
 use crate::xml::edit::strip_secrets;
@@ -56,7 +56,7 @@ pub fn format_as(snapshot: &Snapshot, texts: &SnapshotTexts, output: Output) -> 
         }
     }
     if let Some(tag) = &snapshot.tag {
-        line(format!("<virsnap:tag xmlns:virsnap='{OWN}'>{}</virsnap:tag>", text(tag)));
+        line(format!("<virsnap:tag xmlns:virsnap='{NAMESPACE}'>{}</virsnap:tag>", text(tag)));
     }
     disks(&mut out, "disks", &snapshot.disks);
     disks(&mut out, "revertDisks", &snapshot.revert_disks);
@@ -79,6 +79,9 @@ pub fn format_as(snapshot: &Snapshot, texts: &SnapshotTexts, output: Output) -> 
         Some(cookie) if cookie == "<cookie/>" => out.push_str("  <cookie>\n  </cookie>\n"),
         Some(cookie) => nested(cookie),
         None => {}
+    }
+    if snapshot.mixed {
+        out.push_str(&format!("  <virsnap:mixed xmlns:virsnap='{}'/>\n", super::NAMESPACE));
     }
     if let Some(active) = output.active {
         out.push_str(&format!("  <active>{}</active>\n", i32::from(active)));

@@ -305,13 +305,14 @@ impl Guest {
         let root = document.root_element();
         let state = text(root, "state").unwrap();
         let name = text(root, "name").unwrap();
-        let internal = root
-            .descendants()
-            .any(|n| n.has_tag_name("disk") && n.attribute("snapshot") == Some("internal") && in_disks(n));
+        let mut kinds = root.descendants().filter(|n| n.has_tag_name("disk") && in_disks(*n));
         let domain = root.children().find(|n| n.has_tag_name("domain")).unwrap();
         let disks: Vec<_> = sources(domain)
             .iter()
-            .map(|image| if internal { Content::of_tag(image, &name) } else { Content::of(image) })
+            .map(|image| match kinds.next().and_then(|disk| disk.attribute("snapshot")) {
+                Some("internal") => Content::of_tag(image, &name),
+                _ => Content::of(image),
+            })
             .collect();
         assert_eq!(disks.len(), self.spec.disks, "{dump}");
         for disk in &disks {

@@ -6,7 +6,7 @@ use crate::host::qemu::qmp::Monitor;
 use crate::host::qemu::steps::{self, Guests};
 use crate::host::{HostEvent, HostEventKind, Note, Report, StepProgress};
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance, OpId};
-use crate::plan::steps::{Prepare, Settle, SwitchDisk};
+use crate::plan::steps::{Prepare, Settle, SwitchBy, SwitchDisk};
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, json};
@@ -98,6 +98,7 @@ impl World {
             overlay: self.image(overlay),
             node: format!("v7-{overlay}"),
             reused: false,
+            by: SwitchBy::Snapshot,
         }
     }
 
