@@ -114,7 +114,14 @@ impl Service {
         if let Some((path, other)) = draft.written().into_iter().find_map(|p| Some((p, surroundings.busy.get(p)?))) {
             return Err(Refusal::ImageBusy { path: path.clone(), domain: other.clone() }.into());
         }
-        let facts = self.inner.host.look(&draft.paths(&request)).await?;
+        let mut facts = self.inner.host.look(&draft.paths(&request)).await?;
+        let inner = revert::inner_layers(&request, &facts);
+        if !inner.is_empty() {
+            let beside = self.inner.host.overlays_beside(&inner).await?;
+            for (path, fact) in beside.files {
+                facts.files.entry(path).or_insert(fact);
+            }
+        }
         let plan = revert::plan(&request, draft, &facts)?;
         let done = self.inner.run(&domain, plan).await;
         self.inner.reap_transient(&domain);

@@ -128,7 +128,7 @@ pub enum Refusal {
     MemoryMissing { path: Utf8PathBuf },
     #[error("failed to read domain XML")]
     MemoryBroken,
-    #[error("image '{path}' of disk '{disk}' lies beneath external snapshot '{needs}', which would be damaged")]
+    #[error("image '{path}' of disk '{disk}' lies beneath snapshot '{needs}', which would be damaged")]
     InternalBeneath { path: Utf8PathBuf, disk: String, needs: String },
     #[error("image '{path}' is in use by running domain '{domain}'")]
     ImageBusy { path: Utf8PathBuf, domain: String },

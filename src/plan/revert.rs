@@ -7,11 +7,11 @@
 //! Differences from libvirt, on purpose: read-only disks and empty drives get no overlay (K24); a disk that the snapshot
 //! excluded (`no`) keeps its current image, because the snapshot holds no state of it;
 //! an overlay name that is taken gets a counter (K21); a snapshot whose deletion has begun is refused (K5); an internal snapshot
-//! beneath an external one is refused (K9).
+//! beneath another snapshot's layer is refused (K9).
 
 use super::align::overlay_path;
 use super::definition::{replace_image, set_image};
-use super::facts::{Facts, FileKind};
+use super::facts::{Facts, FileFact, FileKind};
 use super::graph::Graph;
 use super::refusal::Refusal;
 use super::steps::{
@@ -137,6 +137,13 @@ impl Draft<'_> {
             out.push(path.clone());
         }
         out.extend(given_up(request));
+        // What lies on an image that is written to once more.
+        if self.target.internal_disks().next().is_some() {
+            let frozen = request.graph.tree.iter().flat_map(|s| &s.frozen);
+            out.extend(frozen.filter_map(|f| f.image.as_ref()).map(|i| i.path.clone()));
+        }
+        out.sort();
+        out.dedup();
         out
     }
 }
@@ -176,7 +183,8 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
         domain_xml = set_image(&domain_xml, f.target.as_str(), &f.overlay, facts)?;
         inactive_xml = replace_image(&inactive_xml, f.target.as_str(), &f.base, &f.overlay, facts)?;
     }
-    for disk in target.disks.iter().filter(|d| overlays && d.location == Some(Location::No)) {
+    let writable = |name: &str| view.disks.iter().any(|d| d.target == name && !d.readonly);
+    for disk in target.disks.iter().filter(|d| d.location == Some(Location::No) && (overlays || writable(&d.name))) {
         let now = graph.current.iter().find(|(t, _)| t.as_str() == disk.name).map(|(_, i)| i);
         let then = target.frozen_image(&disk.name);
         if let (Some(now), Some(then)) = (now, then) {
@@ -293,11 +301,7 @@ fn check_tags(request: &RevertRequest<'_>, target: &Snapshot, facts: &Facts) -> 
             return Err(Refusal::TagTwice { disk: disk.name.clone(), tag: tag.clone() });
         }
         vmstates += usize::from(hit.vmstate);
-        let needs = request
-            .graph
-            .frozen_in(&image.path)
-            .find(|s| s.external_disks().any(|d| s.frozen_image(&d.name).is_some_and(|i| i.path == image.path)));
-        if let Some(needs) = needs {
+        if let Some(needs) = request.graph.tree.iter().find(|s| lies_on(&request.graph, s, &image.path, facts)) {
             return Err(Refusal::InternalBeneath {
                 path: image.path.clone(),
                 disk: disk.name.clone(),
@@ -309,6 +313,16 @@ fn check_tags(request: &RevertRequest<'_>, target: &Snapshot, facts: &Facts) -> 
         return Err(Refusal::NoVmstate(tag.clone()));
     }
     Ok(())
+}
+
+/// Whether writing to the image would change the snapshot's own content: it is frozen there, or in a layer above (an
+/// internal one too: its tag reads through). A tag in the image itself is safe.
+fn lies_on(graph: &Graph<'_>, s: &Snapshot, image: &Utf8PathBuf, facts: &Facts) -> bool {
+    let frozen = |disks: &mut dyn Iterator<Item = &SnapshotDisk>, below: usize| {
+        let mut images = disks.filter_map(|d| s.frozen_image(&d.name));
+        images.any(|i| graph.chain(&i.path, facts).iter().skip(below).any(|p| p == image))
+    };
+    frozen(&mut s.external_disks(), 0) || frozen(&mut s.internal_disks(), 1)
 }
 
 fn check_memory(path: &Utf8PathBuf, facts: &Facts) -> Result<(), Refusal> {
@@ -366,16 +380,36 @@ fn current_after(view: &DomainView, xml: &str) -> Result<Vec<Utf8PathBuf>> {
     Ok(view.disks.iter().chain(&after.disks).filter_map(|d| d.source.clone()).collect())
 }
 
-/// Overlays of the state that is given up and that nothing else needs.
+/// The layers of the state that is given up, each before what it lies on: down to the first that stays. Below a top
+/// there are some where a snapshot left no metadata, or where its deletion kept a link.
 fn leftovers(request: &RevertRequest<'_>, after: &[Utf8PathBuf], facts: &Facts) -> Vec<Utf8PathBuf> {
     let graph = &request.graph;
-    let nobody = SnapshotName(String::new());
     let kept: Vec<Utf8PathBuf> = after.iter().flat_map(|p| graph.chain(p, facts)).collect();
-    let mut out: Vec<Utf8PathBuf> = given_up(request)
-        .into_iter()
-        .filter(|p| graph.is_ours(p) && !graph.is_frozen(p, &nobody) && !(graph.foreign)(p) && !kept.contains(p))
-        .collect();
-    out.sort();
-    out.dedup();
+    let mut out: Vec<Utf8PathBuf> = Vec::new();
+    let mut tops = given_up(request);
+    tops.sort_by_key(|p| (std::cmp::Reverse(graph.chain(p, facts).len()), p.clone()));
+    tops.dedup();
+    for layer in tops.iter().flat_map(|top| going(request, top, facts)) {
+        let lies_on = |f: &FileFact| f.header.as_ref().is_some_and(|h| h.backing.as_ref() == Some(&layer));
+        let needed = facts.files.iter().any(|(p, f)| lies_on(f) && !out.contains(p));
+        if !needed && !kept.contains(&layer) && !out.contains(&layer) {
+            out.push(layer);
+        }
+    }
     out
+}
+
+/// The layers from `top` down that are ours and hold no snapshot, not even one whose metadata was given up.
+fn going(request: &RevertRequest<'_>, top: &Utf8PathBuf, facts: &Facts) -> Vec<Utf8PathBuf> {
+    let graph = &request.graph;
+    let nobody = SnapshotName(String::new());
+    let tagged = |p: &Utf8PathBuf| facts.header(p).is_some_and(|h| !h.tags.is_empty());
+    let goes = |p: &Utf8PathBuf| graph.is_ours(p) && !graph.is_frozen(p, &nobody) && !(graph.foreign)(p) && !tagged(p);
+    graph.chain(top, facts).into_iter().take_while(goes).collect()
+}
+
+/// Layers that may go although they are not the top of anything: whether something else lies on them must be looked at.
+#[must_use]
+pub fn inner_layers(request: &RevertRequest<'_>, facts: &Facts) -> Vec<Utf8PathBuf> {
+    given_up(request).iter().flat_map(|top| going(request, top, facts).into_iter().skip(1)).collect()
 }

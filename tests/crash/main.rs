@@ -16,6 +16,7 @@ mod check;
 mod machine;
 mod picture;
 mod schedule;
+mod sequence;
 mod shapes;
 
 macro_rules! shapes {

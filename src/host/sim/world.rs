@@ -311,7 +311,8 @@ impl World {
         guest.see(self)?;
         for disk in &guest.disks {
             let stamp = guest.truth.get(&disk.target).and_then(|b| b.get(&0));
-            if guest.loaded && !disk.readonly && stamp.is_some_and(|s| *s != guest.counter) {
+            // A guest that has never run has said nothing about its disks yet.
+            if guest.loaded && guest.counter > 0 && !disk.readonly && stamp.is_some_and(|s| *s != guest.counter) {
                 self.violations
                     .push(format!("memory of {} was loaded over {} of {stamp:?}", guest.counter, disk.target));
             }
