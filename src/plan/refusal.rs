@@ -18,8 +18,6 @@ pub enum Refusal {
     NameTooLong(usize),
     #[error("live snapshot creation is supported only during full system snapshots")]
     LiveNeedsMemory,
-    #[error("live snapshots need userfaultfd write protection, which this host refuses")]
-    LiveNotHere,
     #[error("QEMU guest agent is not configured")]
     NoAgent,
     #[error("domain is not running")]
@@ -166,7 +164,6 @@ impl Refusal {
             }
             NameSlash(_) | NameDot(_) => Code::XmlDetail,
             LiveNeedsMemory
-            | LiveNotHere
             | NotYet(_)
             | InternalNeedsMemory
             | BusNotSupported(_)

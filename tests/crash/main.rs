@@ -47,6 +47,7 @@ shapes! {
     create_disk_only_reusing_an_overlay
     create_memory_stopped
     create_memory_stopped_halt
+    create_memory_copied_ahead
     create_memory_paused
     create_memory_live
     create_memory_live_two_disks

@@ -72,7 +72,7 @@ fn with_faults() {
 
 #[test]
 fn with_faults_where_memory_is_saved_standing_still() {
-    explore(Capabilities::qemu(LiveSave::No), op::steps(LENGTH, op::Faults::Any));
+    explore(Capabilities::qemu(LiveSave::Precopy), op::steps(LENGTH, op::Faults::Any));
 }
 
 #[test]

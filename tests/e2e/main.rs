@@ -10,6 +10,7 @@ mod crash;
 mod flags;
 mod harness;
 mod lifecycle;
+mod live;
 mod matrix;
 mod moving;
 mod restart;

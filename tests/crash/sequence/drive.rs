@@ -262,6 +262,12 @@ async fn perform_with(machine: &Machine, service: &Arc<Service>, call: &Call, fa
     if !faults.iter().any(|(_, f)| *f == Fault::Interrupt) {
         return perform(machine, service, call).await;
     }
+    // What interrupted the last call, and came too late for it, is none of this one's.
+    tokio::select! {
+        biased;
+        () = machine.fuse.interrupted() => {}
+        () = std::future::ready(()) => {}
+    }
     let mut work = std::pin::pin!(perform(machine, service, call));
     let mut destroy = std::pin::pin!(async {
         machine.fuse.interrupted().await;

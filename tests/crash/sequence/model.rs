@@ -161,7 +161,7 @@ impl Model {
         }
         self.check_tree(call, &now, answer)?;
         self.learn(call, moment, &now, &world)?;
-        self.learn_manual(call, moment, &now);
+        self.learn_manual(moment, &now);
         self.check_contents(&now)?;
         check_guest(&now, &world)?;
         let disks = self.held(moment, call, &now, &world, answer)?;
@@ -267,13 +267,16 @@ impl Model {
         Ok(())
     }
 
-    /// A disk that was left to the user is captured by the first revert: as the user has put it there.
-    fn learn_manual(&mut self, call: &Call, moment: &Moment, now: &Picture) {
-        let Call::Revert(name, _) = call else { return };
-        let Some((then, _)) = moment.picture.words.snapshots.iter().find(|(s, _)| s.name == *name) else { return };
-        let (Some(content), Some(held)) = (self.contents.get_mut(name), now.contents.get(name)) else { return };
-        for disk in then.disks.iter().filter(|d| d.location == Some(Location::Manual)) {
-            content.disks.extend(held.disks.get(&disk.name).map(|b| (disk.name.clone(), b.clone())));
+    /// A disk that was left to the user is captured by a revert, as the user has put it there: the snapshot says so
+    /// then, or once it is a leaf again.
+    fn learn_manual(&mut self, moment: &Moment, now: &Picture) {
+        for (then, _) in &moment.picture.words.snapshots {
+            let (Some(content), Some(held)) = (self.contents.get_mut(&then.name), now.contents.get(&then.name)) else {
+                continue;
+            };
+            for disk in then.disks.iter().filter(|d| d.location == Some(Location::Manual)) {
+                content.disks.extend(held.disks.get(&disk.name).map(|b| (disk.name.clone(), b.clone())));
+            }
         }
     }
 
