@@ -9,9 +9,10 @@
 #            Xen host: built once (1 min) and booted (15 s) while cargo works
 #            end to end on it                                  ~ 2 min
 #   demo     after the build                                   < 1 min
+#   oracle   after the build                                   ~ 6 min
 #   bench    release build ~ 6 min, then                       ~ 3 min
 
-.PHONY: demo test tests lint bench guest
+.PHONY: demo test tests lint oracle bench guest
 CARGO ?= cargo
 
 # The main job on a real guest: take, list, revert and delete snapshots; leaves nothing behind.
@@ -38,6 +39,12 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+# Every recorded answer of libvirt, against this build; `make test` has a sample of them.
+oracle:
+	@bash tests/setup.sh
+	@$(CARGO) build --quiet --locked --bins
+	@bash tests/oracle/run.sh $${CARGO_TARGET_DIR:-target}/debug/virsnapd --shards 2
 
 # Figures, as ratios within one run.
 bench:

@@ -8,6 +8,14 @@ cd "$(dirname "$0")/.."
 
 sh dist/install-deps.sh
 
+# The oracle's bindings, for the system's Python: an own Python of the user has none.
+if ! /usr/bin/python3 -c 'import dbus, gi' 2>/dev/null && command -v apt-get >/dev/null; then
+    as_root=
+    [ "$(id -u)" -eq 0 ] || as_root=sudo
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        python3-dbus python3-gi >/dev/null || echo "SKIP: no python3-dbus and python3-gi for the oracle" >&2
+fi
+
 bash tests/agent-guest/build.sh
 
 target=${CARGO_TARGET_DIR:-$PWD/target}/qemu-10

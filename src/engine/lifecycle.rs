@@ -253,12 +253,14 @@ fn start_flags(bits: u32, call: &str) -> Result<StartFlags> {
 }
 
 impl Inner {
-    /// A definition that the host can run, alone and with a UUID; its UUID and its name.
+    /// A definition that the host can run, alone, with a UUID and its memory in KiB; its UUID and its name.
     fn checked(&self, xml: &str) -> Result<(String, DomainId, String)> {
         let mut text = domain::root_text(&self.host.check_definition(xml)?)?;
         if domain::view(&text)?.uuid.is_none() {
             text = edit::set_uuid(&text, uuid::Uuid::new_v4())?;
         }
+        let view = domain::view(&text)?;
+        text = edit::set_memory(&text, view.memory_kib, view.current_memory_kib)?;
         let (id, name) = self.identify(&text)?;
         Ok((text, id, name))
     }

@@ -118,7 +118,7 @@ fn look_at(path: &Utf8Path, declared: Option<&str>) -> FileFact {
             None
         }
     };
-    FileFact { kind, header, saved_memory: save_image::is_complete(&file) }
+    FileFact { kind, header, saved_memory: save_image::is_whole(&file) }
 }
 
 /// Open for reading, without waiting on a FIFO that somebody put there.

@@ -39,6 +39,7 @@ pub(in crate::host) mod steps;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod transient;
 
 use crate::error::{Error, Result};
 use crate::host::{CommitError, Host, HostEvent, Note, Probe, Report, command, images};

@@ -74,10 +74,16 @@ pub fn complete(path: &Utf8Path) -> Result<()> {
 }
 
 /// Whether the file begins as a complete save image does.
-#[must_use]
-pub fn is_complete(file: &File) -> bool {
+fn is_complete(file: &File) -> bool {
     let mut magic = [0; 16];
     file.read_exact_at(&mut magic, 0).is_ok() && magic == *COMPLETE
+}
+
+/// Whether it is a complete save image whose stream begins within the file.
+#[must_use]
+pub fn is_whole(file: &File) -> bool {
+    let length = || file.metadata().map_or(0, |m| m.len());
+    is_complete(file) && parse(file).is_ok_and(|header| header.data_offset < length())
 }
 
 /// Read the header of a complete save image; refusals have libvirt's words.

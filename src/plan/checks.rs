@@ -28,6 +28,11 @@ pub(super) fn check_disks(
             check_chain(&disk.name, source, facts)?;
         }
     }
+    // What the memory knows of it would be gone.
+    let saves_memory = matches!(snapshot.memory, Memory::Internal | Memory::External(_));
+    if request.active() && saves_memory && view.disks.iter().any(|d| d.transient) {
+        return Err(Refusal::TransientMigration);
+    }
     Ok(())
 }
 
@@ -53,7 +58,7 @@ fn check_internal(
     if !active && !is_local(own) {
         return Err(Refusal::InternalInactiveSource(own.source_type.clone()));
     }
-    if own.transient {
+    if active && own.transient {
         return Err(Refusal::TransientMigration);
     }
     if let Some(backend) = backend {

@@ -7,7 +7,7 @@
 //! - an overlay path given for two disks is refused (K8), as is one that is a disk's own image;
 //! - a tag that exists in an image is refused before the guest is paused (K15);
 //! - an existing memory file is refused, never overwritten (K18), except an empty one;
-//! - a name is at most [`MAX_NAME`] bytes, checked before anything is done (K14);
+//! - a name is at most [`MAX_NAME`] bytes, checked before anything is done (K14), and at most [`MAX_TAG`] where nothing is recorded;
 //! - a thaw that the agent does not answer does not turn a finished snapshot into an error (K16): the host goes on
 //!   thawing until it is answered, also in its next life.
 
@@ -31,8 +31,11 @@ use crate::xml::edit;
 use crate::xml::snapshot::{Form, SnapshotDoc};
 use camino::Utf8PathBuf;
 
-/// The longest snapshot name in bytes: qcow2's tags and file names end there.
+/// The longest snapshot name in bytes: longer ones do not fit into the file names that others make of them.
 pub const MAX_NAME: usize = 247;
+
+/// The longest name of a snapshot that is not recorded: QEMU cuts longer tags off without a word.
+pub const MAX_TAG: usize = 255;
 
 /// A create call and the domain it is about.
 #[derive(Debug, Clone, Copy)]
@@ -111,8 +114,12 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
     if name.starts_with('.') {
         return Err(Refusal::NameDot(name.to_owned()));
     }
-    if name.len() > MAX_NAME {
-        return Err(Refusal::NameTooLong(name.len()));
+    check_length(name, MAX_NAME)
+}
+
+fn check_length(name: &str, max: usize) -> Result<(), Refusal> {
+    if name.len() > max {
+        return Err(Refusal::NameTooLong { bytes: name.len(), max });
     }
     Ok(())
 }
@@ -130,8 +137,8 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
     let name = doc.name.unwrap_or_else(|| request.now.to_string());
     if !flags.contains(CreateFlags::NO_METADATA) {
         check_name(&name)?;
-    } else if name.len() > MAX_NAME {
-        return Err(Refusal::NameTooLong(name.len()).into());
+    } else {
+        check_length(&name, MAX_TAG)?;
     }
     let memory_external = matches!(doc.memory, Memory::External(_));
     if flags.contains(CreateFlags::LIVE) && !(request.active() && memory_external) {

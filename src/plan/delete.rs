@@ -28,7 +28,8 @@ use crate::error::Result;
 use crate::model::domain::DomainState;
 use crate::model::flags::{self, DeleteFlags};
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
-use crate::model::snapshot::{Memory, Snapshot, SnapshotTexts};
+use crate::model::snapshot::{Memory, Snapshot, SnapshotDisk, SnapshotTexts};
+use crate::xml::domain::{self, DomainView};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 
@@ -140,6 +141,7 @@ enum Fate {
 /// Decide.
 pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
     let gone = snapshot(request)?;
+    check_domain(request, gone, facts)?;
     let graph = &request.graph;
     let mut edit = Edit::new(request, forget(graph.tree, request.name), facts);
     let mut work = Vec::new();
@@ -183,12 +185,9 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
                         base: base.clone(),
                     }),
                 }
-                for image in graph.recorded_overlays(&disk.name, &top.path) {
-                    // A hypervisor that merges does this itself, unless it dies first.
-                    if facts.header(&image.path).and_then(|h| h.backing.as_ref()) == Some(&top.path) {
-                        work.push(Settle::Repoint { image, backing: base.clone() });
-                    }
-                }
+                // A hypervisor that merges does this itself where it has the overlay open, unless it dies first.
+                let above = graph.dependents(&disk.name, &top.path, facts, &going);
+                work.extend(above.into_iter().map(|image| Settle::Repoint { image, backing: base.clone() }));
                 edit.replace(&target, &top, base)?;
                 kept.extend(graph.chain(&base.path, facts));
                 unlink.push(top.path);
@@ -220,6 +219,41 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
     unlink.sort_by_key(|p| (std::cmp::Reverse(graph.chain(p, facts).len()), p.clone()));
     unlink.dedup();
     Ok(assemble(request, gone, work, pivots, edit.finish(&unlink), unlink))
+}
+
+/// Whether the domain still is what the snapshot is about: a disk that it has no more may be in use elsewhere, and a chain
+/// that does not lie on what was frozen is not the snapshot's to merge.
+fn check_domain(request: &DeleteRequest<'_>, gone: &Snapshot, facts: &Facts) -> Result<()> {
+    let graph = &request.graph;
+    let Some(xml) = request.live_xml.or(request.inactive_xml) else { return Ok(()) };
+    if request.instance.is_some() {
+        let now = domain::view(xml)?;
+        if let Some(disk) = gone.disks.iter().find(|d| now.disk(&d.name).is_some_and(|now| now.transient)) {
+            return Err(Refusal::TransientDisk(disk.name.clone()).into());
+        }
+    }
+    let disk_of = |view: &DomainView, disk: &SnapshotDisk| view.disk(&disk.name).cloned();
+    if !gone.is_external() {
+        let view = request.live_xml.map(domain::view).transpose()?;
+        let lost = view.and_then(|view| gone.disks.iter().find(|d| disk_of(&view, d).is_none()));
+        return match lost {
+            Some(disk) => Err(Refusal::DiskGone { disk: disk.name.clone(), snapshot: gone.name.0.clone() }.into()),
+            None => Ok(()),
+        };
+    }
+    let current = graph.tree.current();
+    if !current.is_some_and(|c| *c == gone.name || graph.tree.ancestors(c).contains(&gone.name)) {
+        return Ok(());
+    }
+    let view = domain::view(xml)?;
+    for disk in gone.external_disks() {
+        let Some(now) = disk_of(&view, disk) else { return Err(Refusal::DiskNotFound(disk.name.clone()).into()) };
+        let (Some(now), Some(base)) = (now.source, gone.frozen_image(&disk.name)) else { continue };
+        if !graph.chain(&now, facts).iter().skip(1).any(|p| *p == base.path) {
+            return Err(Refusal::NotInChain.into());
+        }
+    }
+    Ok(())
 }
 
 /// The images of the snapshot, and those beneath them, that we made and that nothing needs once it is gone. A tag that

@@ -136,12 +136,12 @@ fn check_parent(tree: &Tree, name: &SnapshotName, parent: Option<&str>) -> Resul
     if tree.get(&parent).is_none() {
         return Err(Refusal::ParentMissing { parent: parent.0, name: name.0.clone() });
     }
-    let mut chain = vec![parent.clone()];
-    chain.extend(tree.ancestors(&parent));
-    if chain.contains(name) {
-        return Err(Refusal::ParentCycle { parent: parent.0, name: name.0.clone() });
+    // libvirt names the one that is the snapshot's child today.
+    let chain = std::iter::once(parent.clone()).chain(tree.ancestors(&parent));
+    match chain.into_iter().find(|s| tree.parent(s).as_ref() == Some(name)) {
+        Some(child) => Err(Refusal::ParentCycle { parent: child.0, name: name.0.clone() }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn check_uuid(request: &RedefineRequest<'_>, name: &SnapshotName, view: &DomainView) -> Result<(), Refusal> {

@@ -14,8 +14,8 @@ pub enum Refusal {
     NameSlash(String),
     #[error("invalid snapshot name '{0}': name can't start with '.'")]
     NameDot(String),
-    #[error("snapshot name of {0} bytes is longer than {max} bytes", max = super::create::MAX_NAME)]
-    NameTooLong(usize),
+    #[error("snapshot name of {bytes} bytes is longer than {max} bytes")]
+    NameTooLong { bytes: usize, max: usize },
     #[error("live snapshot creation is supported only during full system snapshots")]
     LiveNeedsMemory,
     #[error("QEMU guest agent is not configured")]
@@ -130,6 +130,12 @@ pub enum Refusal {
     InternalBeneath { path: Utf8PathBuf, disk: String, needs: String },
     #[error("image '{path}' is in use by running domain '{domain}'")]
     ImageBusy { path: Utf8PathBuf, domain: String },
+    #[error("disk '{disk}' referenced by snapshot '{snapshot}' not found in the current definition")]
+    DiskGone { disk: String, snapshot: String },
+    #[error("disk '{0}' not found in domain")]
+    DiskNotFound(String),
+    #[error("failed to find parent disk source in backing chain")]
+    NotInChain,
     #[error("revert to snapshot of a domain in state '{0}' is not supported")]
     RevertState(&'static str),
     #[error("disk image '{disk}' for internal snapshot '{tag}' is not the same as disk image currently used by VM")]
@@ -184,12 +190,15 @@ impl Refusal {
             | TagTwice { .. }
             | NoVmstate(_)
             | MemoryBroken
+            | DiskGone { .. }
+            | NotInChain
             | MemoryExists(_)
-            | NameTooLong(_) => Code::OperationFailed,
+            | NameTooLong { .. } => Code::OperationFailed,
             ReuseMissing { .. } | CannotStat { .. } | MemoryMissing { .. } => Code::SystemError,
             NoSnapshot(_) | NoParent(_) | NoCurrent => Code::NoDomainSnapshot,
             NoDefinition(..) => Code::SnapshotRevertRisky,
-            OwnParent(_)
+            DiskNotFound(_)
+            | OwnParent(_)
             | ParentMissing { .. }
             | ParentCycle { .. }
             | DiskOnlyState(_)

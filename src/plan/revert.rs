@@ -105,8 +105,12 @@ pub fn draft<'a>(request: &RevertRequest<'a>) -> Result<Draft<'a>> {
         None => domain_xml.clone(),
     };
     let view = domain::view(&domain_xml)?;
-    let internal = |name: &str| target.internal_disks().any(|d| d.name == name);
-    let no_file = |d: &&DiskView| d.has_source && !d.readonly && d.source_type != "file" && !internal(&d.target);
+    // A tag needs no overlay, and what is no file can only be brought back by hand.
+    let own = |name: &str| {
+        let kept = |d: &&SnapshotDisk| matches!(d.location, Some(Location::Internal | Location::Manual));
+        target.disks.iter().filter(kept).any(|d| d.name == name)
+    };
+    let no_file = |d: &&DiskView| d.has_source && !d.readonly && d.source_type != "file" && !own(&d.target);
     if has_overlays(target)
         && let Some(disk) = view.disks.iter().find(no_file)
     {
@@ -253,9 +257,10 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
     })
 }
 
-/// Whether its disks are frozen below overlays: those of a snapshot without any disk of its own (memory only) are too.
+/// Whether its disks are frozen below overlays: those of a snapshot without any disk of its own (memory only) are too,
+/// and what the user has brought back by hand must not be written to beneath what lies on it.
 fn has_overlays(target: &Snapshot) -> bool {
-    target.disks.iter().any(SnapshotDisk::is_external)
+    target.disks.iter().any(|d| d.is_external() || d.location == Some(Location::Manual))
         || (target.is_external() && target.internal_disks().next().is_none())
 }
 
@@ -269,7 +274,8 @@ fn fresh_overlays(
     for disk in view.disks.iter().filter(|d| d.has_source && !d.readonly) {
         let own = target.disks.iter().find(|d| d.name == disk.target);
         let kept = own.is_some_and(|d| matches!(d.location, Some(Location::No | Location::Internal)));
-        let (Some(base), false) = (disk.image(), kept) else { continue };
+        let by_hand = own.is_some_and(|d| d.location == Some(Location::Manual)) && disk.source_type != "file";
+        let (Some(base), false) = (disk.image(), kept || by_hand) else { continue };
         match facts.kind(&base.path) {
             FileKind::File(_) => {}
             FileKind::Missing => return Err(Refusal::SourceMissing { disk: disk.target.clone(), path: base.path }),
@@ -348,7 +354,7 @@ fn records(request: &RevertRequest<'_>, target: &Snapshot, fresh: &[Fresh]) -> V
             .disks
             .iter()
             .map(|d| match fresh.iter().find(|f| f.target.as_str() == d.name) {
-                None if d.location == Some(Location::Internal) => d.clone(),
+                None if matches!(d.location, Some(Location::Internal | Location::Manual)) => d.clone(),
                 Some(f) => SnapshotDisk {
                     location: Some(Location::External),
                     source_type: SourceType::File,

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 pub use super::edit::{
-    drop_live, live_view, rename_root, set_disk_source, set_machine, set_name, set_uuid, strip_secrets,
+    drop_live, live_view, rename_root, set_disk_source, set_machine, set_memory, set_name, set_uuid, strip_secrets,
 };
 
 /// What a disk looks like to the guest.

@@ -109,6 +109,23 @@ pub fn set_machine(xml: &str, machine: &str) -> Result<String> {
     })
 }
 
+/// Say the memory as libvirt does, whose clients expect it so: in KiB, and the current size always.
+pub fn set_memory(xml: &str, memory_kib: u64, current_kib: u64) -> Result<String> {
+    edit(xml, |splicer, root| {
+        let Some(memory) = root.child("memory") else { return Ok(()) };
+        let mut say = |element: Element<'_>, kib: u64| {
+            splicer.set_attribute(element, "unit", "KiB");
+            splicer.set_text(element, &kib.to_string());
+        };
+        say(memory, memory_kib);
+        match root.child("currentMemory") {
+            Some(current) => say(current, current_kib),
+            None => splicer.insert_after(memory, &format!("<currentMemory unit='KiB'>{current_kib}</currentMemory>")),
+        }
+        Ok(())
+    })
+}
+
 /// Take out what `GetXMLDesc` shows only with the SECURE flag: the passwords of `<graphics>`.
 pub fn strip_secrets(xml: &str) -> Result<String> {
     // Only a text with a password is worth the parsing: every dump comes through here.

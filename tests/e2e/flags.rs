@@ -261,3 +261,30 @@ async fn contradictions_and_unknown_flags_are_refused_and_change_nothing() {
     snapshot.delete(0).await.unwrap();
     guest.assert_clean().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_to_a_transient_disk_goes_with_its_hypervisor() {
+    let daemon = Daemon::start().await;
+    let guest = Guest::define(&daemon, Spec::disks(2)).await;
+    let marked = guest.definition().replace("<target dev='vdb'", "<transient/>\n      <target dev='vdb'");
+    daemon.client.define(&marked).await.unwrap();
+    let guest = guest.running().await;
+    guest.wait_beyond(3).await;
+    let disk = |n| guest.path(&format!("{}-{n}.qcow2", guest.spec.name));
+    let snapshot = |memory: &str| format!("<domainsnapshot><name>s</name>{memory}</domainsnapshot>");
+    let disk_only = guest.domain.snapshot_create(&snapshot(""), flag::DISK_ONLY).await;
+    disk_only.refused("Operation not supported: block jobs are not supported on transient disk 'vdb'");
+    let full = guest.domain.snapshot_create(&snapshot(""), 0).await;
+    full.refused("Requested operation is not valid: migration with transient disk is not supported");
+    let others =
+        format!("<memory file='{}'/><disks><disk name='vdb' snapshot='no'/></disks>", guest.memory_file("s").display());
+    let memory = guest.domain.snapshot_create(&snapshot(&others), 0).await;
+    memory.refused("Requested operation is not valid: migration with transient disk is not supported");
+
+    guest.domain.destroy().await.unwrap();
+    assert!(Content::of(&disk(0)).stamp > 0, "an ordinary disk keeps what was written");
+    assert_eq!(Content::of(&disk(1)).stamp, 0, "a transient one does not");
+    let files = std::fs::read_dir(daemon.images()).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
+    assert_eq!(files.filter(|f| f.contains("TRANSIENT")).collect::<Vec<_>>(), Vec::<String>::new());
+    guest.enter(State::Running).await;
+}

@@ -7,6 +7,7 @@ mod agent;
 mod bad_input;
 mod cli;
 mod crash;
+mod deletes;
 mod flags;
 mod harness;
 mod lifecycle;

@@ -81,7 +81,7 @@ impl Hardware {
         let mut e = Strict::new(root);
         if root.tag_name().name() != "domain" {
             let found = root.tag_name().name();
-            return Err(Error::new(Code::XmlError, format!("unexpected root element <{found}>, expecting <domain>")));
+            return Err(Error::new(Code::XmlError, format!("expecting root element of 'domain', not '{found}'")));
         }
         let kvm = match e.attr("type") {
             Some("kvm") => true,

@@ -16,7 +16,7 @@ use super::instance::{Info, InstanceDir};
 use super::pidfd::Process;
 use super::process::{OwnCommands, RunningDisk, RunningQemu};
 use super::qmp::{Monitor, QmpError};
-use super::{QemuHost, addresses, agent, load, memory};
+use super::{QemuHost, addresses, agent, load, memory, transient};
 use crate::error::{Error, Result};
 use crate::host::{Report, images};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
@@ -95,12 +95,17 @@ pub(crate) fn read(xml: &str) -> Result<Hardware> {
 
 impl QemuHost {
     pub(super) async fn launch(&self, start: &Start, report: &dyn Report) -> Result<Runtime> {
-        let machine = Machine::of(&start.xml).await?;
+        let mut machine = Machine::of(&start.xml).await?;
         // It exists only if an earlier attempt was cut short; it never ran.
         self.end(start.instance, HASTE).await?;
         let dir = InstanceDir::of(&self.config.runtime_dir, start.domain, start.instance);
         dir.create()?;
-        let launched = self.launch_in(&dir, start, &machine, report).await;
+        let launched = async {
+            // Their names are needed until QEMU has opened them.
+            let _overlays = transient::overlay(&machine.hardware, &mut machine.chains).await?;
+            self.launch_in(&dir, start, &machine, report).await
+        };
+        let launched = launched.await;
         if launched.is_err() {
             self.end(start.instance, Duration::ZERO).await?;
         }

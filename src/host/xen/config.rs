@@ -147,10 +147,7 @@ pub fn to_config(xml: &str) -> Result<Config> {
     let document = Document::parse(xml, &Limits::default())?;
     let root = document.root();
     if root.name() != "domain" {
-        return Err(Error::new(
-            Code::XmlError,
-            format!("unexpected root element <{}>, expecting <domain>", root.name()),
-        ));
+        return Err(Error::new(Code::XmlError, format!("expecting root element of 'domain', not '{}'", root.name())));
     }
     let mut e = Strict::new(root.node());
     match e.attr("type") {

@@ -63,6 +63,8 @@ pub struct Model {
     /// Files and tags whose metadata was given up on purpose.
     excused: BTreeSet<Utf8PathBuf>,
     excused_tags: BTreeSet<(Utf8PathBuf, String)>,
+    /// Something was refused that nobody expects to be: files may have stayed.
+    refused: bool,
     /// A transient domain that has ended.
     pub gone: bool,
     pub taken: u32,
@@ -79,6 +81,7 @@ impl Model {
             users: picture.paths,
             excused: BTreeSet::new(),
             excused_tags: BTreeSet::new(),
+            refused: false,
             gone: false,
             taken: 0,
         }
@@ -106,11 +109,9 @@ impl Model {
         let mut out = vec![self.shape()];
         let (mut parents, mut current) = self.shape();
         match call {
-            Call::Create { name, flags, .. } if flags & NO_METADATA == 0 => {
-                if !parents.contains_key(name) {
-                    parents.insert(name.clone(), current.clone());
-                    out.push((parents, Some(name.clone())));
-                }
+            Call::Create { name, flags, .. } if flags & NO_METADATA == 0 && !parents.contains_key(name) => {
+                parents.insert(name.clone(), current.clone());
+                out.push((parents, Some(name.clone())));
             }
             Call::Revert(name, _) => out.push((parents, Some(name.clone()))),
             Call::Redefine { name, current: true, .. } => out.push((parents, Some(name.clone()))),
@@ -377,8 +378,6 @@ impl Model {
 
     /// Every file is needed, and everything needed is there.
     fn check_files(&mut self, now: &Picture, world: &World, faults: &[Fault]) -> Verdict {
-        let mut roots: BTreeSet<Utf8PathBuf> =
-            self.excused.iter().filter(|p| now.paths.contains(*p)).cloned().collect();
         // Below an overlay of a user's nothing goes.
         let users = self.users.iter().filter_map(|p| world.chain(p).ok());
         self.excused.extend(users.flatten().filter(|p| !self.users.contains(p)).collect::<Vec<_>>());
@@ -409,7 +408,8 @@ impl Model {
         ensure(lost.is_empty(), || format!("files are gone: {lost:?}"))?;
         let strays: Vec<_> = now.paths.iter().filter(|p| !needed.contains(*p) && !self.users.contains(*p)).collect();
         // A file that cannot be removed is reported, and stays.
-        if faults.contains(&Fault::Refuse) {
+        self.refused |= faults.contains(&Fault::Refuse);
+        if self.refused {
             self.excused.extend(strays.into_iter().cloned());
         } else {
             ensure(strays.is_empty(), || format!("nothing refers to {strays:?}"))?;

@@ -65,6 +65,8 @@ pub(crate) struct Disk {
     pub(crate) block: bool,
     pub(crate) read_only: bool,
     pub(crate) shareable: bool,
+    /// Whether what the guest writes goes with its QEMU.
+    pub(crate) transient: bool,
     pub(crate) cache: Option<Cache>,
     pub(crate) aio: Option<&'static str>,
     pub(crate) discard: Option<&'static str>,
@@ -118,6 +120,7 @@ impl Disk {
             block,
             read_only: e.mark("readonly")? || media == Media::Cdrom,
             shareable: e.mark("shareable")?,
+            transient: e.mark("transient")?,
             cache: None,
             aio: None,
             discard: None,

@@ -77,7 +77,7 @@ fn what_xl_cannot_do_is_refused_by_element_and_line() {
 #[test]
 fn another_root_or_type_is_refused_in_libvirts_words() {
     let table = [
-        ("<network/>", "XML error: unexpected root element <network>, expecting <domain>"),
+        ("<network/>", "XML error: expecting root element of 'domain', not 'network'"),
         ("<domain/>", "XML error: missing domain type attribute"),
         (
             "<domain type='kvm'/>",
