@@ -22,7 +22,8 @@ demo:
 	@bash examples/demo.sh
 
 # Everything. Guests run under tcg: no KVM needed, and root only to build the Xen host (and for a few
-# cases more). What cannot run here is said, by lines that begin with SKIP.
+# cases more). What cannot run here is said, by lines that begin with SKIP. With VIRSNAP_LIBVIRT_DBUS=DIR,
+# a checkout of libvirt-dbus, that one's own test suite runs too.
 test:
 	@bash tests/setup.sh
 	@bash tests/xen/rig/rig.sh with $(MAKE) --no-print-directory tests
@@ -34,6 +35,7 @@ tests:
 	else \
 		$(CARGO) test --locked --no-fail-fast; \
 	fi
+	@bash tests/libvirt-dbus/run.sh
 
 lint:
 	$(CARGO) fmt --check

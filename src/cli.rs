@@ -13,10 +13,13 @@
 pub mod action;
 pub mod args;
 pub mod commands;
+pub mod complete;
 pub mod diskspec;
 pub mod document;
 pub mod domain_document;
+pub mod editor;
 pub mod failure;
+pub mod json;
 pub mod output;
 pub mod progress;
 pub mod reference;
@@ -24,19 +27,23 @@ pub mod render;
 pub mod spec;
 pub mod texts;
 pub mod tree;
+pub mod uri;
 pub mod wire;
+pub mod words;
 pub mod xl;
+pub mod xpath;
 
 use self::action::Action;
-use self::args::{Parsed, Stop};
+use self::args::{Parsed, Stop, Typed};
 use self::failure::Failure;
 use self::output::Output;
+use self::wire::Bus;
 use std::ffi::OsString;
 
 /// virsh's `EXIT_FAILURE`.
 const FAILED: u8 = 1;
 
-/// Runs one command line (program name first) and answers the exit code.
+/// Runs one command line (program name first) and answers the exit code, which is the last command's.
 pub async fn run(argv: Vec<OsString>) -> u8 {
     let parsed = match args::parse(argv) {
         Ok(parsed) => parsed,
@@ -45,24 +52,26 @@ pub async fn run(argv: Vec<OsString>) -> u8 {
             out.print(&text);
             return told(out.finish());
         }
-        Err(Stop::Usage(text)) => {
-            output::error(&text);
-            return FAILED;
-        }
+        Err(Stop::Usage(failure)) => return told(Err(failure)),
     };
-    if let Some(text) = reference::text(&parsed.typed) {
-        return told(text.and_then(|text| {
-            let mut out = Output::new(false);
-            out.print(&text);
-            out.finish()
-        }));
-    }
     let mut out = Output::new(parsed.global.quiet);
-    let done = command(&parsed, &mut out).await;
-    out.flush();
-    let code = told(done);
-    // virsh ends every command with a newline, so what it said has one or is followed by an empty line.
-    out.extra("\n");
+    let (mut bus, mut code) = (None, 0);
+    for typed in &parsed.commands {
+        let done = match reference::text(typed) {
+            Some(text) => text.map(|text| out.print(&text)),
+            None if typed.command.name == spec::COMPLETE => {
+                out.print(&commands::complete::run(typed).await);
+                Ok(())
+            }
+            None => command(&parsed, typed, &mut bus, &mut out).await,
+        };
+        out.flush();
+        code = told(done);
+        // virsh ends every command with a newline, so what it said has one or is followed by an empty line.
+        if !reference::is_a_file(typed) {
+            out.extra("\n");
+        }
+    }
     code.max(told(out.finish()))
 }
 
@@ -77,8 +86,11 @@ fn told(done: Result<(), Failure>) -> u8 {
     }
 }
 
-async fn command(parsed: &Parsed, out: &mut Output) -> Result<(), Failure> {
-    let action = Action::from_typed(&parsed.typed)?;
-    let bus = wire::Bus::connect(&parsed.global).await?;
-    commands::run(&bus, action, out).await
+async fn command(parsed: &Parsed, typed: &Typed, bus: &mut Option<Bus>, out: &mut Output) -> Result<(), Failure> {
+    let action = Action::from_typed(typed)?;
+    let bus = match bus {
+        Some(bus) => bus,
+        None => bus.insert(Bus::connect(&parsed.global).await?),
+    };
+    commands::run(&bus.with_default_driver(typed.command.default_driver()), action, out).await
 }

@@ -79,7 +79,7 @@ pub enum Driver {
     Qemu,
     /// Xen, through xl.
     Xen,
-    /// The simulator.
+    /// For tests of clients: in memory, with one running domain.
     Test,
 }
 
@@ -237,7 +237,8 @@ impl Config {
             }
         }
         if drivers.is_empty() {
-            drivers.push(Driver::Qemu);
+            // As libvirt-dbus: the Test driver is always there, and costs nothing until it is asked.
+            drivers.extend([Driver::Qemu, Driver::Test]);
         }
         Ok(Self {
             bus: settings.bus.unwrap_or(bus),
@@ -271,7 +272,7 @@ mod tests {
         let root = Config::decide(Settings::default(), &Surroundings { root: true, ..user() }).unwrap();
         assert_eq!((root.bus, root.bus_name.as_str()), (Bus::System, "org.libvirt"));
         assert_eq!((root.state_dir.as_str(), root.runtime_dir.as_str()), ("/var/lib/virsnap", "/run/virsnap"));
-        assert_eq!(root.drivers, [Driver::Qemu]);
+        assert_eq!(root.drivers, [Driver::Qemu, Driver::Test]);
         let user = Config::decide(Settings::default(), &user()).unwrap();
         assert_eq!(user.bus, Bus::Session);
         assert_eq!(

@@ -3,6 +3,7 @@
 //! ```text
 //!  bus ──► router ──► place (path → resource) ──► schema (member, signature) ──► connect
 //!   ▲                                                                            domain
+//!   │                                                                            tuning
 //!   │                                                                            snapshot
 //!   └── outbox ◄── replies, and the engine's events as signals ◄──────────────── properties
 //! ```
@@ -32,6 +33,7 @@ mod schema;
 mod signals;
 mod snapshot;
 mod snapshots1;
+mod tuning;
 mod typed_params;
 
 pub use mount::Mount;

@@ -32,7 +32,7 @@ pub mod sim;
 mod strict;
 pub mod xen;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::domain::{RunState, Runtime};
 use crate::model::file_system::FileSystem;
 use crate::model::ids::{DomainId, Instance, OpId, SnapshotName};
@@ -113,6 +113,11 @@ pub enum HostEventKind {
     },
     /// CPUs were resumed by somebody else.
     Resumed,
+    /// The guest has that much memory now.
+    Memory {
+        /// KiB.
+        kib: u64,
+    },
     /// The guest panicked.
     Crashed,
     /// A block job changed its state.
@@ -169,6 +174,22 @@ pub trait Host: Send + Sync {
         machine: &str,
         virttype: &str,
     ) -> Result<String>;
+    /// The machine's CPUs by number: whether each is online.
+    fn cpus(&self) -> Result<Vec<bool>> {
+        node::cpus()
+    }
+    /// What that CPU, or all of them (-1), did so far: nanoseconds by libvirt's names.
+    fn cpu_times(&self, cpu: i32) -> Result<Vec<(String, u64)>> {
+        node::cpu_times(cpu)
+    }
+    /// The names of the CPU models that guests of that architecture may have.
+    fn cpu_models(&self, _arch: &str) -> Result<Vec<String>> {
+        Err(Error::new(Code::NoSupport, "virConnectGetCPUModelNames"))
+    }
+    /// The `<sysinfo>` document.
+    fn sysinfo(&self) -> Result<String> {
+        Err(Error::new(Code::NoSupport, "virConnectGetSysinfo"))
+    }
     /// libvirt's version number of the hypervisor: major × 1,000,000 + minor × 1,000 + micro.
     async fn hypervisor_version(&self) -> Result<u64>;
     /// Refuse what cannot be run as written (element and line), and assign what must be stable:
@@ -198,6 +219,23 @@ pub trait Host: Send + Sync {
     }
     /// Press the reset button.
     async fn reset(&self, instance: Instance) -> Result<()>;
+
+    /// Let the guest have that much memory, as far as it cooperates; `HostEventKind::Memory` tells what it took.
+    async fn set_memory(&self, _instance: Instance, _kib: u64) -> Result<()> {
+        Err(Error::unsupported("the memory of a running guest cannot be changed"))
+    }
+    /// KiB of the machine's memory that the hypervisor takes.
+    fn resident_memory(&self, _runtime: &Runtime) -> Option<u64> {
+        None
+    }
+    /// Let the guest have that many CPUs, of those that its definition allows.
+    async fn set_vcpus(&self, _instance: Instance, _count: u32) -> Result<()> {
+        Err(Error::unsupported("the number of CPUs of a running guest cannot be changed"))
+    }
+    /// Whether the tunables of its guests (shares, limits, pinning) can be set, because nothing obeys them.
+    fn keeps_parameters(&self) -> bool {
+        false
+    }
 
     /// Ask the guest's agent to freeze what is mounted there, everything if nothing is named; how many file systems were.
     /// The definition has the agent's channel.

@@ -28,7 +28,7 @@
 //! | [`plan`] | pure functions from (model, facts, request) to a [`Plan`](plan::steps::Plan) or a [`Refusal`](plan::refusal::Refusal) |
 //! | [`store`] | SQLite: domains, snapshots, the journal; one transaction per change |
 //! | [`host`] | the [`Host`](host::Host) trait and its implementations: [`host::qemu`] and [`host::xen`] for real, [`host::sim`] in memory |
-//! | [`engine`] | [`Service`](engine::service::Service): one async function per API call; slots, journal, recovery |
+//! | [`engine`] | [`Service`](engine::service::Service): one async function per API call; slots, journal, recovery. [`test_driver`](engine::service::Service::test_driver) makes one for tests of clients |
 //! | [`dbus`] | the router: a path is resolved on every call, the introspection documents are the method table |
 //! | [`cli`] | `virsnap`, which speaks D-Bus only |
 //!

@@ -1,9 +1,10 @@
 //! From what is asked and what is there to what will be done: pure functions without files,
-//! clocks or randomness. See [`steps`] for what a plan is.
+//! clocks or randomness. See [`steps`] for what a plan is, and [`defects`] for where libvirt's own fails.
 
 pub mod align;
 mod checks;
 pub mod create;
+pub mod defects;
 pub mod definition;
 pub mod delete;
 pub mod facts;

@@ -5,10 +5,11 @@
 
 use std::process::Command;
 use virsnap::cli::action::{
-    Action, Document, DomainAct, DomainColumns, DomainList, Force, SnapshotAct, SnapshotForm, SnapshotList,
-    SnapshotsAct, Which,
+    Action, Document, DomainAct, DomainColumns, DomainList, Dump, Force, Form, Matches, NewName, SnapshotAct,
+    SnapshotForm, SnapshotList, SnapshotsAct, Which,
 };
-use virsnap::cli::args::{self, Parsed, Stop};
+use virsnap::cli::args::{self, Parsed, Stop, Typed};
+use virsnap::cli::failure::Failure;
 use virsnap::model::flags::{CreateFlags, DeleteFlags, ListFlags, RevertFlags, StartFlags, UndefineFlags, XmlFlags};
 
 fn parse(words: &[&str]) -> Result<Parsed, Stop> {
@@ -18,9 +19,22 @@ fn parse(words: &[&str]) -> Result<Parsed, Stop> {
 /// The action, or the lines that tell why not. Words are split at blanks.
 fn action(line: &str) -> Result<Action, Vec<String>> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    match parse(&words) {
-        Ok(parsed) => Action::from_typed(&parsed.typed).map_err(|f| f.lines().to_vec()),
-        Err(Stop::Usage(text) | Stop::Print(text)) => Err(vec![text]),
+    // One word would be a script.
+    match command(&words) {
+        Ok(typed) => match Action::from_typed(&typed) {
+            Ok(Action::Refuse { failure, .. }) | Err(failure) => Err(failure.lines().to_vec()),
+            Ok(action) => Ok(action),
+        },
+        Err(failure) => Err(failure.lines().to_vec()),
+    }
+}
+
+/// The one command.
+fn command(words: &[&str]) -> Result<Typed, Failure> {
+    match parse(words) {
+        Ok(parsed) => Ok(parsed.commands.into_iter().next().unwrap()),
+        Err(Stop::Usage(failure)) => Err(failure),
+        Err(Stop::Print(text)) => panic!("{text}"),
     }
 }
 
@@ -33,7 +47,7 @@ fn refused(line: &str) -> String {
 
 fn create_as_xml(words: &[&str]) -> String {
     let words: Vec<&str> = ["snapshot-create-as", "--print-xml"].iter().chain(words).copied().collect();
-    match Action::from_typed(&parse(&words).unwrap().typed).unwrap() {
+    match Action::from_typed(&command(&words).unwrap()).unwrap() {
         Action::Snapshots { act: SnapshotsAct::PrintXml(xml), .. } => xml,
         other => panic!("{other:?}"),
     }
@@ -72,7 +86,17 @@ fn a_wrong_command_line_is_told_in_virshs_words() {
         ("start", "command 'start' requires <domain> option"),
         ("define", "command 'define' requires <file> option"),
         ("snapshot-dumpxml d", "command 'snapshot-dumpxml' requires <snapshotname> option"),
+        (
+            "snapshot-dumpxml",
+            "command 'snapshot-dumpxml' requires <domain> option\ncommand 'snapshot-dumpxml' requires <snapshotname> option",
+        ),
         ("snapshot-list d d d", "unexpected data 'd'"),
+        ("list -q", "unexpected data '-q'"),
+        // What is wrong first is told.
+        ("list --all=3 --bad", "invalid '=' after option --all"),
+        ("list --bad --all=3", "command 'list' doesn't support option --bad"),
+        ("list x --bad", "unexpected data 'x'"),
+        ("snapshot-info --help --bad", "command 'snapshot-info' doesn't support option --bad"),
         ("snapshot-list d --domain d", "option --domain already seen"),
         ("snapshot-create-as d x t --description e", "option --description already seen"),
         ("snapshot-create-as d --memspec a --memspec b", "option --memspec already seen"),
@@ -111,6 +135,12 @@ fn contradictions_are_refused_in_virshs_words() {
         ("snapshot-delete d", "--snapshotname or --current is required"),
         ("snapshot-info d x --current", "--snapshotname and --current are mutually exclusive"),
         ("snapshot-current d x --name", "Options --name and --snapshotname are mutually exclusive"),
+        ("snapshot-edit d", "--snapshotname or --current is required"),
+        ("snapshot-edit d x --rename --clone", "Options --rename and --clone are mutually exclusive"),
+        ("snapshot-list d --json --tree", "Options --json and --tree are mutually exclusive"),
+        ("snapshot-list d --json --name", "Options --json and --name are mutually exclusive"),
+        ("snapshot-current d --json --name", "Options --json and --name are mutually exclusive"),
+        ("list --json --uuid", "Options --json and --uuid are mutually exclusive"),
         ("snapshot-create-as d --memspec foo", "unable to parse memspec: foo"),
         ("snapshot-create-as d n t vda,x", "unable to parse diskspec: vda,x"),
         ("snapshot-create-as d --diskspec a,stype=b", "Unknown storage type: 'b'\nunable to parse diskspec: a,stype=b"),
@@ -122,9 +152,54 @@ fn contradictions_are_refused_in_virshs_words() {
     ] {
         assert_eq!(refused(line), text, "{line}");
     }
-    let parsed = parse(&["snapshot-list", "d", "--from", ""]).unwrap();
-    let failure = Action::from_typed(&parsed.typed).unwrap_err();
-    assert_eq!(failure.lines(), ["Failed to get option 'from': Option argument is empty"]);
+}
+
+/// virsh looks for the domain before it reads most options, and complains of the first thing that is wrong.
+#[test]
+fn some_refusals_wait_for_the_domain() {
+    let refusal = |words: &[&str]| match Action::from_typed(&command(words).unwrap()) {
+        Ok(Action::Refuse { domain, failure }) => (Some(domain), failure.lines().join("\n")),
+        Ok(other) => panic!("{other:?}"),
+        Err(failure) => (None, failure.lines().join("\n")),
+    };
+    let empty = |option: &str| format!("Failed to get option '{option}': Option argument is empty");
+    let d = || Some("d".to_owned());
+    assert_eq!(refusal(&["snapshot-list", "d", "--from", ""]), (d(), empty("from")));
+    assert_eq!(refusal(&["snapshot-list", "", "--from", ""]), (None, empty("domain")));
+    assert_eq!(refusal(&["snapshot-create", "d", ""]), (d(), empty("xmlfile")));
+    assert_eq!(refusal(&["snapshot-create-as", "d", "--memspec", "x"]), (d(), "unable to parse memspec: x".into()));
+    assert_eq!(refusal(&["snapshot-info", "d"]), (d(), "--snapshotname or --current is required".into()));
+    assert_eq!(refusal(&["snapshot-dumpxml", "d", ""]), (None, empty("snapshotname")));
+    assert_eq!(refusal(&["define", ""]), (None, empty("file")));
+    let (domain, _) = refusal(&["snapshot-current", "d", "s", "--name"]);
+    assert_eq!(domain, None);
+}
+
+#[test]
+fn an_edit_redefines_and_names_may_change_where_it_was_said() {
+    let edit = |options: &str| match action(&format!("snapshot-edit d {options}")) {
+        Ok(Action::Snapshot { which, act: SnapshotAct::Edit { flags, new_name }, .. }) => (which, flags, new_name),
+        other => panic!("{other:?}"),
+    };
+    let named = || Which::Named("s".into());
+    assert_eq!(edit("s"), (named(), CreateFlags::REDEFINE, NewName::Refused));
+    assert_eq!(edit("s --rename"), (named(), CreateFlags::REDEFINE, NewName::Renames));
+    assert_eq!(edit("s --clone"), (named(), CreateFlags::REDEFINE, NewName::Clones));
+    assert_eq!(edit("s --current"), (named(), CreateFlags::REDEFINE | CreateFlags::CURRENT, NewName::Refused));
+    assert_eq!(edit("--current"), (Which::Current, CreateFlags::REDEFINE, NewName::Refused));
+}
+
+#[test]
+fn one_word_is_a_script() {
+    let names = |script: &str| {
+        let commands = parse(&[script]).unwrap().commands;
+        commands.iter().map(|c| (c.command.name, c.value("domain").map(str::to_owned))).collect::<Vec<_>>()
+    };
+    let (a, b) = (Some("a b".to_owned()), Some("b".to_owned()));
+    assert_eq!(names("start 'a b'; list --all;domid b"), [("start", a), ("list", None), ("domid", b)]);
+    assert_eq!(names(" ; # nothing"), []);
+    let Err(Stop::Usage(failure)) = parse(&["list; frob; list"]) else { panic!() };
+    assert_eq!(failure.lines(), ["unknown command: 'frob'"]);
 }
 
 #[test]
@@ -248,7 +323,13 @@ fn domain_commands_carry_libvirts_numbers() {
     assert_eq!(act("destroy d --graceful"), DomainAct::Destroy(1));
     assert_eq!(act("destroy d --remove-logs"), DomainAct::Destroy(2));
     assert_eq!(act("autostart d --disable"), DomainAct::Autostart(false));
-    assert_eq!(act("dumpxml d --inactive --security-info"), DomainAct::DumpXml(XmlFlags::INACTIVE | XmlFlags::SECURE));
+    let dump = |flags, xpath: Option<&str>, matches| {
+        DomainAct::DumpXml(Dump { flags, xpath: xpath.map(str::to_owned), matches })
+    };
+    let flags = XmlFlags::INACTIVE | XmlFlags::SECURE;
+    assert_eq!(act("dumpxml d --inactive --security-info"), dump(flags, None, Matches::Listed));
+    assert_eq!(act("dumpxml d --xpath //name --wrap"), dump(XmlFlags::empty(), Some("//name"), Matches::Wrapped));
+    assert_eq!(act("dominfo d --json"), DomainAct::Info(Form::Json));
     assert_eq!(act("domstate d --reason"), DomainAct::StateAndReason);
     let create = Action::Create { file: "f".into(), flags: StartFlags::PAUSED | StartFlags::VALIDATE };
     assert_eq!(action("create f --paused --validate"), Ok(create));
@@ -295,16 +376,30 @@ fn create_as_writes_virshs_document() {
 fn the_service_is_chosen_before_or_after_the_command() {
     let global = |words: &[&str]| parse(words).unwrap().global;
     let default = global(&["list"]);
-    assert_eq!((default.bus, default.bus_name.as_str(), default.driver), (None, "org.libvirt", "QEMU"));
+    assert_eq!(
+        (default.bus, default.bus_name.as_str(), default.driver, default.uri),
+        (None, "org.libvirt", None, None)
+    );
     for words in [
         &["--bus", "session", "--bus-name", "a.b", "--driver", "xen", "-q", "list"][..],
         &["list", "--bus=session", "--bus-name=a.b", "--driver=xen", "--quiet"],
     ] {
         let chosen = global(words);
         assert_eq!((chosen.bus.as_deref(), chosen.bus_name.as_str()), (Some("session"), "a.b"));
-        assert_eq!((chosen.driver, chosen.quiet), ("Xen", true));
+        assert_eq!((chosen.driver, chosen.quiet), (Some("Xen"), true));
     }
-    assert_eq!(global(&["--driver", "test", "list"]).driver, "Test");
+    assert_eq!(global(&["--driver", "test", "list"]).driver, Some("Test"));
+    assert_eq!(global(&["-c", "x:///", "--connect=test:///default", "list"]).uri.as_deref(), Some("test:///default"));
+    for (words, text) in [
+        (&["-x", "list"][..], "unsupported option '-x'. See --help."),
+        (&["--bad=1", "list"], "unsupported option '--bad'. See --help."),
+        (&["-c"], "option '-c'/'--connect' requires an argument"),
+        (&["--bus"], "option '--bus' requires an argument"),
+        (&["list", "--bus"], "option '--bus' requires an argument"),
+        (&["-c", "a", "--driver", "xen", "list"], "Options --connect and --driver are mutually exclusive"),
+    ] {
+        assert_eq!(parse(words).unwrap_err(), Stop::Usage(Failure::new(text)), "{words:?}");
+    }
 }
 
 /// Exit code, standard output and standard error of the program itself.
@@ -330,6 +425,22 @@ fn the_program_fails_with_1_and_one_error_line() {
 }
 
 #[test]
+fn the_users_uri_is_asked_where_nothing_else_was_said() {
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_virsnap"));
+        command.env_remove("VIRSH_DEFAULT_CONNECT_URI").env("LIBVIRT_DEFAULT_URI", "qemu+ssh://host/system");
+        String::from_utf8(command.args(words).arg("list").output().unwrap().stderr).unwrap()
+    };
+    let refused = "error: failed to connect to the hypervisor\n\
+                   error: no connection to another machine: qemu+ssh://host/system\n";
+    assert_eq!(run(&["-q"]), refused);
+    for words in [&["--bus", "unix:path=/nonexistent/bus"][..], &["-c", "test:///default", "--bus", "unix:path=/none"]]
+    {
+        assert!(run(words).starts_with("error: failed to connect to the bus at unix:path=/no"), "{words:?}");
+    }
+}
+
+#[test]
 fn a_reader_that_leaves_is_no_failure_but_a_full_disk_is() {
     let into = |file: std::fs::File| {
         let done = Command::new(env!("CARGO_BIN_EXE_virsnap")).arg("--help").stdout(file).output().unwrap();
@@ -347,10 +458,12 @@ fn a_reader_that_leaves_is_no_failure_but_a_full_disk_is() {
 fn the_program_lists_its_commands() {
     let (code, out, err) = virsnap(&["--help"]);
     assert_eq!((code, err.as_str()), (0, ""));
+    let (code, help, _) = virsnap(&["help"]);
+    assert_eq!(code, 0);
     for command in virsnap::cli::spec::commands() {
-        let shown = command.place().0.unwrap_or(command.name);
-        assert!(out.contains(&format!("\n  {shown} ")), "{}", command.name);
+        let line = format!("\n    {:<30} {}\n", command.name, command.help);
+        assert!(out.contains(&line) && help.contains(&line), "{}", command.name);
     }
-    let (_, out, _) = virsnap(&["help", "snapshot-parent"]);
-    assert!(out.contains("Usage: virsnap snapshot-parent <domain> [--snapshotname <string>] [--current]\n"), "{out}");
+    let (_, out, _) = virsnap(&["help", "xl snapshot-delete"]);
+    assert!(out.contains("    xl snapshot-delete -n <name> [--children] [--children-only] <domain>\n"), "{out}");
 }

@@ -6,7 +6,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-sh dist/install-deps.sh
+# xmllint judges documents beside our own reader of the schema; virsh is what virsnap is compared with.
+sh dist/install-deps.sh xmllint:libxml2-utils virsh:libvirt-clients
 
 # The oracle's bindings, for the system's Python: an own Python of the user has none.
 if ! /usr/bin/python3 -c 'import dbus, gi' 2>/dev/null && command -v apt-get >/dev/null; then

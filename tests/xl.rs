@@ -15,12 +15,13 @@ use virsnap::model::ids::DomainId;
 fn parse(line: &str) -> Result<Parsed, String> {
     let words = std::iter::once("virsnap").chain(line.split_whitespace());
     args::parse(words.map(Into::into).collect()).map_err(|stop| match stop {
-        Stop::Usage(text) | Stop::Print(text) => text,
+        Stop::Usage(failure) => failure.lines().join("\n"),
+        Stop::Print(text) => text,
     })
 }
 
 fn action(line: &str) -> Result<Action, String> {
-    Action::from_typed(&parse(line)?.typed).map_err(|failure| failure.lines().join("\n"))
+    Action::from_typed(&parse(line)?.commands[0]).map_err(|failure| failure.lines().join("\n"))
 }
 
 fn create(line: &str) -> (Option<String>, Options) {
@@ -72,13 +73,14 @@ fn the_other_commands_are_those_of_every_driver() {
 #[test]
 fn a_wrong_command_line_is_told_as_everywhere() {
     for (line, told) in [
-        ("xl", "no command given; `virsnap help` lists them"),
+        ("xl", "command 'xl' requires <command> option"),
         ("xl frob", "unknown command: 'xl frob'"),
+        ("xl -x list", "command 'xl' doesn't support option -x"),
         ("xl list", "unknown command: 'xl list'"),
         ("xl snapshot-create", "command 'xl snapshot-create' requires <domain> option"),
         ("xl snapshot-create a b c", "unexpected data 'c'"),
         ("xl snapshot-create d --bad", "command 'xl snapshot-create' doesn't support option --bad"),
-        ("xl snapshot-create d -x", "unexpected data '-x'"),
+        ("xl snapshot-create d -x", "command 'xl snapshot-create' doesn't support option -x"),
         ("xl snapshot-create d -n a -n b", "option --name already seen"),
         ("xl snapshot-create --live --disk-only d", "Options --live and --disk-only are mutually exclusive"),
         ("xl snapshot-create d --name=", "Failed to get option 'name': Option argument is empty"),
@@ -93,11 +95,15 @@ fn a_wrong_command_line_is_told_as_everywhere() {
 
 #[test]
 fn the_driver_is_xens_unless_another_is_named() {
-    let driver = |line| parse(line).unwrap().global.driver;
+    let driver = |line| {
+        let parsed = parse(line).unwrap();
+        parsed.global.driver.unwrap_or(parsed.commands[0].command.default_driver())
+    };
     assert_eq!(driver("xl snapshot-list"), "Xen");
     assert_eq!(driver("snapshot-list d"), "QEMU");
     assert_eq!(driver("--driver test xl snapshot-list"), "Test");
     assert_eq!(driver("xl snapshot-list --driver qemu"), "QEMU");
+    assert!(parse("xl snapshot-list d -q").unwrap().global.quiet);
 }
 
 fn subject(activity: Activity) -> Subject {
@@ -180,27 +186,27 @@ fn virsnap(words: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
-fn manual_pages_and_scripts_name_every_command_and_option() {
+fn manual_pages_and_completion_name_every_command_and_option() {
     // roff writes a hyphen that must stay one as `\-`.
     let page = |words: &[&str]| virsnap(words).1.replace("\\-", "-");
     let (main, xl) = (page(&["man"]), page(&["man", "xl"]));
-    let scripts = ["bash", "zsh", "fish"].map(|shell| {
-        let (code, script, error) = virsnap(&["completion", shell]);
+    let offered = |words: &[&str]| -> Vec<String> {
+        let (code, out, error) = virsnap(&[&["complete", "--"], words].concat());
         assert_eq!((code, error.as_str()), (0, ""));
-        assert!(!script.contains('\0'), "{shell}");
-        (shell, script)
-    });
+        out.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
+    };
+    let (commands, members) = (offered(&[""]), offered(&["xl", ""]));
     for command in virsnap::cli::spec::commands() {
         let (group, name) = command.place();
         let page = if group.is_some() { &xl } else { &main };
         assert!(main.contains(&command.usage()), "{}", command.name);
+        assert!(if group.is_some() { &members } else { &commands }.contains(&name.to_owned()), "{}", command.name);
+        let words: Vec<&str> = command.name.split(' ').chain(["--"]).collect();
+        let options = if command.options.is_empty() { vec![] } else { offered(&words) };
         for option in command.options {
-            assert!(page.contains(&format!("--{}", option.name)), "{}: {}", command.name, option.name);
-            for (shell, script) in &scripts {
-                let written =
-                    if *shell == "fish" { format!("-l {}", option.name) } else { format!("--{}", option.name) };
-                assert!(script.contains(name) && script.contains(&written), "{shell}: {} {written}", command.name);
-            }
+            let long = format!("--{}", option.name);
+            assert!(page.contains(&long), "{}: {}", command.name, option.name);
+            assert!(options.contains(&long), "{}: {long}: {options:?}", command.name);
         }
     }
     for key in ["name", "description", "creationtime", "save", "type", "live", "disk_only", "disk"] {
@@ -209,24 +215,33 @@ fn manual_pages_and_scripts_name_every_command_and_option() {
     assert_eq!(virsnap(&["man", "x"]), (1, String::new(), "error: unknown page 'x'; there are virsnap, xl\n".into()));
     let told = "error: unknown shell 'ksh'; there are bash, zsh, fish\n";
     assert_eq!(virsnap(&["completion", "ksh"]), (1, String::new(), told.into()));
+    for shell in ["zsh", "fish"] {
+        assert!(virsnap(&["completion", shell]).1.contains("complete -- "), "{shell}");
+    }
 }
 
 #[test]
 fn bash_completes_commands_options_and_what_may_be_said() {
     let script = virsnap(&["completion", "bash"]).1;
     for (typed, offered) in [
-        ("virsnap snapshot-cr", "snapshot-create snapshot-create-as"),
-        ("virsnap xl snapshot-l", "snapshot-list"),
-        ("virsnap xl snapshot-create --l", "--live"),
-        ("virsnap completion z", "zsh"),
-        ("virsnap --driver x", "xen"),
+        ("snapshot-cr", "snapshot-create snapshot-create-as"),
+        ("xl snapshot-l", "snapshot-list"),
+        ("xl snapshot-create --l", "--live"),
+        ("snapshot-list d --parent --le", "--leaves"),
+        ("snapshot-list d --parent --pa", ""),
+        ("snapshot-info d -- --cu", ""),
+        ("completion z", "zsh"),
+        ("man ", "virsnap xl"),
+        ("--driver x", "xen"),
+        ("-q --connect qemu:///se", "///session"),
+        ("--qu", "--quiet"),
+        ("reboot d --mode p", "paravirt"),
+        ("nosuch ", ""),
+        ("start ; ", ""),
     ] {
-        let (words, last) = (typed.split(' ').count(), typed.split(' ').next_back().unwrap());
-        let test = format!(
-            "{script}\nCOMP_WORDS=({typed}); COMP_CWORD={}; _virsnap virsnap {last} {}; echo \"${{COMPREPLY[*]}}\"",
-            words - 1,
-            typed.split(' ').nth_back(1).unwrap(),
-        );
+        let line = format!("{} {typed}", env!("CARGO_BIN_EXE_virsnap"));
+        let test =
+            format!("{script}\nCOMP_LINE='{line}' COMP_POINT={}; _virsnap; echo \"${{COMPREPLY[*]}}\"", line.len());
         let done = Command::new("bash").args(["--norc", "-c", &test]).output().unwrap();
         assert_eq!(String::from_utf8(done.stdout).unwrap().trim(), offered, "{typed}");
     }

@@ -6,7 +6,7 @@ use clap::Parser;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -15,7 +15,6 @@ use virsnap::dbus::{Mount, Server};
 use virsnap::engine::service::Service;
 use virsnap::host::Host;
 use virsnap::host::qemu::{QemuConfig, QemuHost};
-use virsnap::host::sim::{SimHost, World};
 use virsnap::host::xen::{XenConfig, XenHost};
 use virsnap::store::Store;
 use zbus::connection::Builder;
@@ -37,6 +36,12 @@ struct Args {
     /// Serve on this bus: system, session, or the address of one
     #[arg(long, value_name = "BUS")]
     bus: Option<Bus>,
+    /// The same as --bus system; libvirt-dbus has this option
+    #[arg(long, conflicts_with_all = ["bus", "session"])]
+    system: bool,
+    /// The same as --bus session; libvirt-dbus has this option
+    #[arg(long, conflicts_with = "bus")]
+    session: bool,
     /// Own this name on the bus
     #[arg(long, value_name = "NAME")]
     bus_name: Option<String>,
@@ -46,7 +51,7 @@ struct Args {
     /// Keep sockets in DIR
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<Utf8PathBuf>,
-    /// Serve this hypervisor: qemu, xen or test; may be given more than once
+    /// Serve this hypervisor: qemu, xen or test; may be given more than once [default: qemu and test]
     #[arg(long = "driver", value_name = "DRIVER")]
     drivers: Vec<Driver>,
 }
@@ -64,8 +69,9 @@ impl Args {
         let absolute = |path: Option<Utf8PathBuf>| -> anyhow::Result<_> {
             path.map(|p| camino::absolute_utf8(&p).with_context(|| format!("cannot find '{p}'"))).transpose()
         };
+        let by_name = self.system.then_some(Bus::System).or(self.session.then_some(Bus::Session));
         let said = Settings {
-            bus: self.bus,
+            bus: self.bus.or(by_name),
             bus_name: self.bus_name,
             state_dir: absolute(self.state_dir)?,
             runtime_dir: absolute(self.runtime_dir)?,
@@ -154,13 +160,7 @@ impl Drivers<'_> {
     async fn open(&mut self, driver: Driver) -> anyhow::Result<Service> {
         let (events, host_events) = mpsc::unbounded_channel();
         let (store, host): (_, Arc<dyn Host>) = match driver {
-            // As libvirt's: domains without effect, gone with the daemon.
-            Driver::Test => {
-                let mut world = World::default();
-                world.images_on_demand = true;
-                let host = SimHost::new(Arc::new(Mutex::new(world)), Arc::default(), events);
-                (Store::in_memory()?, Arc::new(host))
-            }
+            Driver::Test => return Ok(Service::test_driver(now).await?),
             Driver::Qemu => {
                 let settings = QemuConfig { runtime_dir: self.config.runtime_dir.join("qemu"), emulator: None };
                 (self.store(driver)?, Arc::new(QemuHost::new(settings, events)))

@@ -1,15 +1,23 @@
 //! What will be done, with libvirt's flag words; made from what was typed, before anything is asked of the service.
 
+mod domain;
+mod dump;
 mod list;
+mod refusal;
+mod snapshot;
 mod xl;
 
+pub use domain::DomainAct;
+pub use dump::{Dump, Matches};
 pub use list::{DomainColumns, DomainList, SnapshotForm, SnapshotList};
+pub use snapshot::{Document, Force, NewName, SnapshotAct, SnapshotsAct, Which};
 pub use xl::{XlAct, XlForm};
 
 use super::args::Typed;
-use super::diskspec::snapshot_xml;
 use super::failure::{Failure, exclusive};
-use crate::model::flags::{CreateFlags, DeleteFlags, RevertFlags, StartFlags, UndefineFlags, XmlFlags};
+use crate::model::flags::{StartFlags, XmlFlags};
+use refusal::Refusal;
+pub(super) use refusal::text;
 
 /// One command, ready to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,278 +61,65 @@ pub enum Action {
     },
     /// A command below `xl` that is no other command's.
     Xl(XlAct),
-}
-
-/// Commands on one domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum DomainAct {
-    Undefine(UndefineFlags),
-    Start(StartFlags),
-    /// `virDomainShutdownFlagValues`.
-    Shutdown(u32),
-    /// `virDomainRebootFlagValues`; the same bits.
-    Reboot(u32),
-    Reset,
-    /// `virDomainDestroyFlagsValues`.
-    Destroy(u32),
-    Suspend,
-    Resume,
-    Autostart(bool),
-    DumpXml(XmlFlags),
-    State,
-    StateAndReason,
-    Info,
-    Id,
-    Name,
-    Uuid,
-}
-
-/// Which snapshot of the domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
-    /// The one of that name.
-    Named(String),
-    /// The current one.
-    Current,
-}
-
-/// Commands on the snapshots of a domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SnapshotsAct {
-    /// Take or redefine one.
-    Create {
-        /// Where the document comes from.
-        document: Document,
-        /// `virDomainSnapshotCreateFlags`.
-        flags: CreateFlags,
+    /// A refusal that waits for the domain: virsh looks for it first, and complains of that.
+    Refuse {
+        /// Its name, UUID or id.
+        domain: String,
+        /// What is wrong if there is such a domain.
+        failure: Failure,
     },
-    /// `snapshot-create-as --print-xml`.
-    PrintXml(String),
-    /// `snapshot-list`.
-    List(SnapshotList),
-    /// `snapshot-current --name`.
-    CurrentName,
-    /// `snapshot-current`.
-    CurrentXml(XmlFlags),
 }
 
-/// A `<domainsnapshot>` to send.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Document {
-    /// In this file.
-    File(String),
-    /// This text.
-    Text(String),
-    /// The empty one: the service chooses everything.
-    Empty,
-}
-
-/// Commands on one snapshot.
+/// For whom an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SnapshotAct {
-    /// `snapshot-current … NAME`.
-    MakeCurrent,
-    /// `snapshot-dumpxml`.
-    DumpXml(XmlFlags),
-    /// `snapshot-info`.
-    Info,
-    /// `snapshot-parent`.
-    Parent,
-    /// `snapshot-revert`.
-    Revert {
-        /// Without FORCE.
-        flags: RevertFlags,
-        /// Whether a refused revert is tried again with FORCE.
-        force: Force,
-    },
-    /// `snapshot-delete`.
-    Delete(DeleteFlags),
-}
-
-/// What to do about `revert requires force: …`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Force {
-    IfNeeded,
-    Never,
+pub enum Form {
+    /// For people, as virsh prints it.
+    Text,
+    /// For programs.
+    Json,
 }
 
 impl Action {
     /// The action, or virsh's refusal of contradictory options.
     pub fn from_typed(typed: &Typed) -> Result<Self, Failure> {
+        match made(typed) {
+            Ok(action) => Ok(action),
+            Err(Refusal::AtOnce(failure)) => Err(failure),
+            Err(Refusal::OnceFound(failure)) => Ok(Self::Refuse { domain: domain(typed)?, failure }),
+        }
+    }
+}
+
+fn made(typed: &Typed) -> Result<Action, Refusal> {
+    if typed.command.place().0 == Some("xl") {
         for option in typed.command.options {
-            if typed.values(option.name).any(str::is_empty) {
-                return Err(Failure::new(format!("Failed to get option '{}': Option argument is empty", option.name)));
-            }
+            text(typed, option.name)?;
         }
-        let file = || typed.value("file").unwrap_or_default().to_owned();
-        if typed.command.place().0 == Some("xl") {
-            return xl::from_typed(typed);
-        }
-        match typed.command.name {
-            "list" => Ok(Self::ListDomains(DomainList::from_typed(typed)?)),
-            "define" => Ok(Self::Define { file: file() }),
-            "create" => Ok(Self::Create { file: file(), flags: start_flags(typed) }),
-            name if name.starts_with("snapshot-") => snapshot_action(typed),
-            _ => Ok(Self::Domain { domain: domain(typed), act: domain_act(typed)? }),
+        return Ok(xl::from_typed(typed)?);
+    }
+    let file = || text(typed, "file").map(|f| f.unwrap_or_default().to_owned());
+    match typed.command.name {
+        "list" => Ok(Action::ListDomains(DomainList::from_typed(typed)?)),
+        "define" => Ok(Action::Define { file: file()? }),
+        "create" => Ok(Action::Create { file: file()?, flags: domain::start_flags(typed) }),
+        name if name.starts_with("snapshot-") => snapshot::snapshot_action(typed),
+        _ => {
+            let act = domain::domain_act(typed)?;
+            Ok(Action::Domain { domain: domain(typed)?, act })
         }
     }
 }
 
-fn domain(typed: &Typed) -> String {
-    typed.value("domain").unwrap_or_default().to_owned()
+fn domain(typed: &Typed) -> Result<String, Failure> {
+    Ok(text(typed, "domain")?.unwrap_or_default().to_owned())
 }
 
-fn domain_act(typed: &Typed) -> Result<DomainAct, Failure> {
-    Ok(match typed.command.name {
-        "undefine" => {
-            refuse_both(typed, &[("nvram", "keep-nvram"), ("tpm", "keep-tpm")])?;
-            DomainAct::Undefine(
-                on(typed, "managed-save", UndefineFlags::MANAGED_SAVE)
-                    | on(typed, "snapshots-metadata", UndefineFlags::SNAPSHOTS_METADATA)
-                    | on(typed, "checkpoints-metadata", UndefineFlags::CHECKPOINTS_METADATA)
-                    | on(typed, "nvram", UndefineFlags::NVRAM)
-                    | on(typed, "keep-nvram", UndefineFlags::KEEP_NVRAM)
-                    | on(typed, "tpm", UndefineFlags::TPM)
-                    | on(typed, "keep-tpm", UndefineFlags::KEEP_TPM),
-            )
-        }
-        "start" => DomainAct::Start(start_flags(typed)),
-        "shutdown" => DomainAct::Shutdown(mode(typed)?),
-        "reboot" => DomainAct::Reboot(mode(typed)?),
-        "reset" => DomainAct::Reset,
-        "destroy" => DomainAct::Destroy(u32::from(typed.has("graceful")) | u32::from(typed.has("remove-logs")) << 1),
-        "suspend" => DomainAct::Suspend,
-        "resume" => DomainAct::Resume,
-        "autostart" => DomainAct::Autostart(!typed.has("disable")),
-        "dumpxml" => DomainAct::DumpXml(
-            security(typed)
-                | on(typed, "inactive", XmlFlags::INACTIVE)
-                | on(typed, "update-cpu", XmlFlags::UPDATE_CPU)
-                | on(typed, "migratable", XmlFlags::MIGRATABLE),
-        ),
-        "domstate" if typed.has("reason") => DomainAct::StateAndReason,
-        "domstate" => DomainAct::State,
-        "dominfo" => DomainAct::Info,
-        "domid" => DomainAct::Id,
-        "domname" => DomainAct::Name,
-        "domuuid" => DomainAct::Uuid,
-        other => return Err(Failure::new(format!("unknown command: '{other}'"))),
-    })
-}
-
-fn snapshot_action(typed: &Typed) -> Result<Action, Failure> {
-    let domain = domain(typed);
-    let act = match typed.command.name {
-        "snapshot-create" => SnapshotsAct::Create {
-            document: typed.value("xmlfile").map_or(Document::Empty, |f| Document::File(f.to_owned())),
-            flags: create_flags(typed),
-        },
-        "snapshot-create-as" => {
-            let xml = snapshot_xml(typed)?;
-            if typed.has("print-xml") {
-                SnapshotsAct::PrintXml(xml)
-            } else {
-                SnapshotsAct::Create { document: Document::Text(xml), flags: create_flags(typed) }
-            }
-        }
-        "snapshot-list" => SnapshotsAct::List(SnapshotList::from_typed(typed)?),
-        "snapshot-current" => {
-            refuse_both(typed, &[("name", "snapshotname")])?;
-            match typed.value("snapshotname") {
-                Some(name) => {
-                    let which = Which::Named(name.to_owned());
-                    return Ok(Action::Snapshot { domain, which, act: SnapshotAct::MakeCurrent });
-                }
-                None if typed.has("name") => SnapshotsAct::CurrentName,
-                None => SnapshotsAct::CurrentXml(security(typed)),
-            }
-        }
-        _ => return Ok(Action::Snapshot { domain, which: which(typed)?, act: snapshot_act(typed)? }),
-    };
-    Ok(Action::Snapshots { domain, act })
-}
-
-fn snapshot_act(typed: &Typed) -> Result<SnapshotAct, Failure> {
-    Ok(match typed.command.name {
-        "snapshot-dumpxml" => SnapshotAct::DumpXml(security(typed)),
-        "snapshot-info" => SnapshotAct::Info,
-        "snapshot-parent" => SnapshotAct::Parent,
-        "snapshot-revert" => SnapshotAct::Revert {
-            flags: on(typed, "running", RevertFlags::RUNNING)
-                | on(typed, "paused", RevertFlags::PAUSED)
-                | on(typed, "reset-nvram", RevertFlags::RESET_NVRAM),
-            force: if typed.has("force") { Force::IfNeeded } else { Force::Never },
-        },
-        "snapshot-delete" => SnapshotAct::Delete(
-            on(typed, "children", DeleteFlags::CHILDREN)
-                | on(typed, "children-only", DeleteFlags::CHILDREN_ONLY)
-                | on(typed, "metadata", DeleteFlags::METADATA_ONLY),
-        ),
-        other => return Err(Failure::new(format!("unknown command: '{other}'"))),
-    })
-}
-
-/// virsh's `virshLookupSnapshot`: by name or `--current`, exactly one.
-fn which(typed: &Typed) -> Result<Which, Failure> {
-    named_or_current(typed, "snapshotname")?
-        .ok_or_else(|| Failure::new("--snapshotname or --current is required".to_owned()))
-}
-
-fn named_or_current(typed: &Typed, option: &str) -> Result<Option<Which>, Failure> {
-    match (typed.value(option), typed.has("current")) {
-        (Some(_), true) => Err(Failure::new(format!("--{option} and --current are mutually exclusive"))),
-        (Some(name), false) => Ok(Some(Which::Named(name.to_owned()))),
-        (None, true) => Ok(Some(Which::Current)),
-        (None, false) => Ok(None),
-    }
-}
-
-fn create_flags(typed: &Typed) -> CreateFlags {
-    on(typed, "redefine", CreateFlags::REDEFINE)
-        | on(typed, "current", CreateFlags::CURRENT)
-        | on(typed, "no-metadata", CreateFlags::NO_METADATA)
-        | on(typed, "halt", CreateFlags::HALT)
-        | on(typed, "disk-only", CreateFlags::DISK_ONLY)
-        | on(typed, "reuse-external", CreateFlags::REUSE_EXT)
-        | on(typed, "quiesce", CreateFlags::QUIESCE)
-        | on(typed, "atomic", CreateFlags::ATOMIC)
-        | on(typed, "live", CreateFlags::LIVE)
-        | on(typed, "validate", CreateFlags::VALIDATE)
-}
-
-fn start_flags(typed: &Typed) -> StartFlags {
-    on(typed, "paused", StartFlags::PAUSED)
-        | on(typed, "bypass-cache", StartFlags::BYPASS_CACHE)
-        | on(typed, "force-boot", StartFlags::FORCE_BOOT)
-        | on(typed, "validate", StartFlags::VALIDATE)
-        | on(typed, "reset-nvram", StartFlags::RESET_NVRAM)
+fn form(typed: &Typed) -> Form {
+    if typed.has("json") { Form::Json } else { Form::Text }
 }
 
 fn security(typed: &Typed) -> XmlFlags {
     on(typed, "security-info", XmlFlags::SECURE)
-}
-
-/// `virDomainShutdownFlagValues`, which are `virDomainRebootFlagValues` too.
-fn mode(typed: &Typed) -> Result<u32, Failure> {
-    let mut bits = 0;
-    for mode in typed.value("mode").into_iter().flat_map(|m| m.split(',')) {
-        bits |= match mode {
-            "acpi" => 1,
-            "agent" => 2,
-            "initctl" => 4,
-            "signal" => 8,
-            "paravirt" => 16,
-            _ => {
-                let comma = if typed.command.name == "shutdown" { "," } else { "" };
-                return Err(Failure::new(format!(
-                    "Unknown mode {mode} value, expecting 'acpi', 'agent', 'initctl', 'signal'{comma} or 'paravirt'"
-                )));
-            }
-        };
-    }
-    Ok(bits)
 }
 
 fn on<F: bitflags::Flags>(typed: &Typed, option: &str, flag: F) -> F {

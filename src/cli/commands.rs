@@ -1,14 +1,17 @@
 //! Actions, done: which calls a command makes and what it says.
 
+pub mod complete;
 mod domain;
+mod edit;
 mod listing;
 mod snapshot;
 mod xl;
 
-use super::action::{Action, DomainAct};
+use super::action::{Action, DomainAct, Dump};
 use super::failure::Failure;
 use super::output::Output;
 use super::wire::{Bus, By, Domain};
+use super::xpath;
 use std::io::Read;
 
 /// Larger documents are refused unread.
@@ -54,11 +57,23 @@ pub async fn run(bus: &Bus, action: Action, out: &mut Output) -> Result<(), Fail
             snapshot::run(&domain, &snapshot, act, out).await
         }
         Action::Xl(act) => xl::run(bus, act, out).await,
+        Action::Refuse { domain, failure } => {
+            Domain::find(bus, &domain, ANY).await?;
+            Err(failure)
+        }
+    }
+}
+
+/// A document as `--xpath` and `--wrap` ask for it; virsh ends a whole one with a line of its own.
+fn dumped(xml: &str, dump: &Dump) -> Result<String, Failure> {
+    match &dump.xpath {
+        Some(expression) => xpath::find(xml, expression, dump.matches),
+        None => Ok(xml.to_owned()),
     }
 }
 
 /// A document from a file, as libvirt reads it (`virFileReadAll`).
-fn read(path: &str) -> Result<String, Failure> {
+pub(super) fn read(path: &str) -> Result<String, Failure> {
     let failed = |verb: &str, error: &std::io::Error| {
         Failure::new(crate::error::Error::system(format!("Failed to {verb} file '{path}'"), error).to_string())
     };

@@ -2,6 +2,7 @@
 //!
 //! A specification is a list `key=value,…`; `,,` stands for a comma.
 
+use super::action::text;
 use super::args::Typed;
 use super::failure::Failure;
 use crate::text::disk_spec::split;
@@ -11,11 +12,11 @@ use std::fmt::Write;
 pub fn snapshot_xml(typed: &Typed) -> Result<String, Failure> {
     let mut xml = String::from("<domainsnapshot>\n");
     for element in ["name", "description"] {
-        if let Some(text) = typed.value(element) {
+        if let Some(text) = text(typed, element)? {
             line(&mut xml, format_args!("  <{element}>{}</{element}>", escape(text)));
         }
     }
-    if let Some(spec) = typed.value("memspec") {
+    if let Some(spec) = text(typed, "memspec")? {
         let memory = MemSpec::parse(spec).ok_or_else(|| Failure::new(format!("unable to parse memspec: {spec}")))?;
         memory.write(&mut xml);
     }

@@ -12,6 +12,8 @@ pub struct Facts {
     pub parent: Option<String>,
     /// `<creationTime>`, seconds since the Epoch.
     pub created: Option<i64>,
+    /// `<description>`.
+    pub description: Option<String>,
     /// Where it is: `external` or `internal`.
     pub location: &'static str,
 }
@@ -34,6 +36,7 @@ impl Facts {
         };
         Some(Self {
             parent: child(root, "parent").and_then(|p| child(p, "name")).and_then(text),
+            description: child(root, "description").and_then(text),
             created: child(root, "creationTime").and_then(text).and_then(|t| t.trim().parse().ok()),
             location: if is_external { "external" } else { "internal" },
             state,

@@ -11,6 +11,11 @@ impl Failure {
     pub fn new(line: impl Into<String>) -> Self {
         Self(vec![line.into()])
     }
+    /// A failure that was told already.
+    #[must_use]
+    pub fn told() -> Self {
+        Self(Vec::new())
+    }
     /// The service's answer behind a line of the command's own. A call that never got through failed by itself.
     pub fn behind(first: impl Into<String>, cause: CallError) -> Self {
         match cause {
@@ -34,6 +39,15 @@ impl Failure {
 impl From<CallError> for Failure {
     fn from(cause: CallError) -> Self {
         Self::new(cause.into_text())
+    }
+}
+
+impl From<super::args::Stop> for Failure {
+    fn from(stop: super::args::Stop) -> Self {
+        match stop {
+            super::args::Stop::Usage(failure) => failure,
+            super::args::Stop::Print(text) => Self::new(text),
+        }
     }
 }
 

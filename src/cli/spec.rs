@@ -46,6 +46,8 @@ pub struct Command {
     pub name: &'static str,
     /// One line.
     pub help: &'static str,
+    /// What `help` says of it; lines. virsh's, or none.
+    pub about: &'static str,
     /// In the order in which words fill them.
     pub options: &'static [Opt],
 }
@@ -60,6 +62,11 @@ impl Command {
     #[must_use]
     pub fn place(&self) -> (Option<&'static str>, &'static str) {
         self.name.split_once(' ').map_or((None, self.name), |(group, name)| (Some(group), name))
+    }
+    /// The driver that it asks if the user names none, as it stands in object paths.
+    #[must_use]
+    pub fn default_driver(&self) -> &'static str {
+        if self.place().0 == Some("xl") { "Xen" } else { "QEMU" }
     }
     /// How it is typed, behind the program's name.
     #[must_use]
@@ -107,15 +114,38 @@ pub struct Group {
 /// All groups.
 pub const GROUPS: &[Group] = &[xl::GROUP];
 
-/// All commands, in the order of the help page.
+/// Commands under one heading of the help page.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    /// The heading.
+    pub title: &'static str,
+    /// What `help` calls it.
+    pub keyword: &'static str,
+    /// Its commands.
+    pub commands: &'static [Command],
+}
+
+/// All commands by their headings, in the order of the help page.
+pub const SECTIONS: &[Section] = &[
+    Section { title: "Domain Management", keyword: "domain", commands: domain::MANAGEMENT },
+    Section { title: "Domain Monitoring", keyword: "monitor", commands: domain::MONITORING },
+    Section { title: "Snapshot", keyword: "snapshot", commands: snapshot::COMMANDS },
+    Section { title: "Snapshots in the manner of Xen's xl", keyword: "xl", commands: xl::COMMANDS },
+    Section { title: "Virsnap itself", keyword: "virsnap", commands: own::COMMANDS },
+];
+
+/// The name of the command that shells use; no help speaks of it.
+pub const COMPLETE: &str = own::COMPLETE.name;
+
+/// All commands that people use, in the order of the help page.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
-    domain::COMMANDS.iter().chain(snapshot::COMMANDS).chain(xl::COMMANDS).chain(own::COMMANDS)
+    SECTIONS.iter().flat_map(|s| s.commands)
 }
 
 /// The command of that name, its group first.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Command> {
-    commands().find(|c| c.name == name)
+    commands().chain([&own::COMPLETE]).find(|c| c.name == name)
 }
 
 const fn flag(name: &'static str, help: &'static str) -> Opt {
@@ -127,4 +157,12 @@ const fn required(name: &'static str, help: &'static str) -> Opt {
 const fn word(name: &'static str, help: &'static str) -> Opt {
     Opt { name, short: None, kind: Kind::Word, help }
 }
+const fn value(name: &'static str, help: &'static str) -> Opt {
+    Opt { name, short: None, kind: Kind::Value, help }
+}
 const DOMAIN: Opt = required("domain", "domain name, id or uuid");
+const SECURITY: Opt = flag("security-info", "include security sensitive information in XML dump");
+const XPATH: Opt = value("xpath", "xpath expression to filter the XML document");
+const WRAP: Opt = flag("wrap", "wrap xpath results in an common root element");
+/// Not virsh's.
+const JSON: Opt = flag("json", "for programs: as JSON");

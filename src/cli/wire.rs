@@ -9,6 +9,7 @@ pub use snapshot::Snapshot;
 
 use super::args::Global;
 use super::failure::Failure;
+use super::uri;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zbus::connection::Builder;
@@ -18,11 +19,13 @@ const CONNECT: &str = "org.libvirt.Connect";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// The service on its bus.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Bus {
     connection: zbus::Connection,
     /// The service's name.
     name: String,
+    /// The driver that the user asked for.
+    driver: Option<&'static str>,
     /// The driver's object.
     connect: String,
     /// The bus, in words.
@@ -58,17 +61,35 @@ impl CallError {
     }
 }
 
+impl CallError {
+    /// Whether the service does not know this flag, or any of several with it
+    /// (`src/internal.h: virCheckFlags`, which has no prefix of its code).
+    #[must_use]
+    pub fn refuses_flag(&self, flag: u32) -> bool {
+        let Self::Libvirt(text) = self else { return false };
+        let bits = text.strip_prefix("unsupported flags (0x").and_then(|rest| rest.split(')').next());
+        bits.and_then(|bits| u32::from_str_radix(bits, 16).ok()).is_some_and(|bits| bits & flag != 0)
+    }
+}
+
 /// How long a bus may take to greet us. Calls have no limit: an operation may take hours.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Bus {
     /// Connects to the bus; whether the service is there shows at the first call.
     pub async fn connect(global: &Global) -> Result<Self, Failure> {
+        let place = match &global.uri {
+            Some(uri) => Some(uri::place(uri)?),
+            None if global.bus.is_none() && global.driver.is_none() => {
+                uri::default().as_deref().map(uri::place).transpose()?
+            }
+            None => None,
+        };
         if zbus::names::BusName::try_from(global.bus_name.as_str()).is_err() {
             return Err(Failure::new(format!("'{}' is no name of a service on a bus", global.bus_name)));
         }
         let default = if rustix::process::geteuid().is_root() { "system" } else { "session" };
-        let asked = global.bus.as_deref().unwrap_or(default);
+        let asked = global.bus.as_deref().or(place.and_then(|p| p.bus)).unwrap_or(default);
         let (builder, which) = match asked {
             "system" => (Builder::system(), "the system bus".to_owned()),
             "session" => (Builder::session(), "the session bus".to_owned()),
@@ -86,8 +107,15 @@ impl Bus {
             let why = without_number(&why);
             Failure::new(format!("failed to connect to {which}: {why}; is it running, and the right one (--bus)?"))
         })?;
-        let connect = format!("/org/libvirt/{}", global.driver);
-        Ok(Self { connection, name: global.bus_name.clone(), connect, which })
+        let driver = place.map(|p| p.driver).or(global.driver);
+        Ok(Self { connection, name: global.bus_name.clone(), driver, connect: String::new(), which })
+    }
+
+    /// The same, with the driver that was asked for, else this one.
+    #[must_use]
+    pub fn with_default_driver(&self, driver: &str) -> Self {
+        let connect = format!("/org/libvirt/{}", self.driver.unwrap_or(driver));
+        Self { connect, ..self.clone() }
     }
 
     /// Calls a method of the driver's object.

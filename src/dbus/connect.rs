@@ -58,6 +58,27 @@ pub(super) async fn call(mount: &Mount, member: &str, method: &Method, call: &Ca
             let stats: std::collections::BTreeMap<String, u64> = service.node_memory(cell)?.into_iter().collect();
             call.reply(&(stats,))
         }
+        "NodeGetCPUMap" => {
+            let (bits,): (u32,) = call.args()?;
+            flags::none(bits, "virHostCPUGetMap")?;
+            call.reply(&(service.node_cpus()?,))
+        }
+        "NodeGetCPUStats" => {
+            let (cpu, bits): (i32, u32) = call.args()?;
+            flags::none(bits, "virHostCPUGetStats")?;
+            let times: std::collections::BTreeMap<String, u64> = service.node_cpu_times(cpu)?.into_iter().collect();
+            call.reply(&(times,))
+        }
+        "GetCPUModelNames" => {
+            let (arch, bits): (String, u32) = call.args()?;
+            flags::none(bits, "qemuConnectGetCPUModelNames")?;
+            call.reply(&(service.cpu_models(&arch)?,))
+        }
+        "GetSysinfo" => {
+            let (bits,): (u32,) = call.args()?;
+            flags::none(bits, "qemuConnectGetSysinfo")?;
+            call.reply(&(service.sysinfo()?,))
+        }
         "NodeGetFreeMemory" => call.reply(&(service.node_free_memory()?,)),
         _ => Err(Fault::unsupported(&method.function)),
     }

@@ -1,8 +1,9 @@
 //! `org.libvirt.Domain`: one domain's life, and the way to its snapshots.
 
-use super::call::{Call, Fault, Reply};
+use super::call::{Call, Reply};
 use super::mount::Mount;
 use super::schema::Method;
+use super::tuning;
 use super::typed_params::{self, Param};
 use crate::engine::service::Progress;
 use crate::model::file_system::FileSystem;
@@ -79,8 +80,19 @@ pub(super) async fn call(mount: &Mount, id: DomainId, member: &str, method: &Met
             call.reply(&(mount.root.snapshot(id, &service.snapshot_lookup(id, &name, bits)?),))
         }
         "SnapshotCurrent" => call.reply(&(mount.root.snapshot(id, &service.snapshot_current(id, bits()?)?),)),
-        _ => Err(Fault::unsupported(&method.function)),
+        "GetControlInfo" => {
+            flags::none(bits()?, "qemuDomainGetControlInfo")?;
+            call.reply(&(control_info(progress(mount, id)?.as_ref()),))
+        }
+        _ => tuning::call(mount, id, member, method, call).await,
     }
+}
+
+/// `virDomainControlInfo`: state, details, milliseconds in it.
+fn control_info(job: Option<&Progress>) -> (u32, u32, u64) {
+    const OK: u32 = 0;
+    const JOB: u32 = 1;
+    job.map_or((OK, 0, 0), |job| (JOB, 0, job.elapsed_ms))
 }
 
 /// The reply without values.
@@ -152,6 +164,11 @@ mod tests {
         let (mountpoint, name, kind) = ("/".into(), "vda1".into(), "ext4".into());
         let one = FileSystem { mountpoint, name, kind, disks: vec!["vda".into()] };
         assert_eq!(signature(&(vec![file_system(one)],)), "a(sssas)");
+    }
+
+    #[test]
+    fn the_control_interface_has_the_type_of_libvirt_dbus() {
+        assert_eq!(signature(&(control_info(None),)), "(uut)");
     }
 
     #[test]

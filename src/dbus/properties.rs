@@ -103,8 +103,10 @@ impl<'m> Subject<'m> {
                 "Name" => Param::from(view.name.clone()),
                 "OSType" => Param::from(mount.service.os_type(*id)?),
                 "Persistent" => Param::Bool(view.persistent),
-                // What libvirt says of every QEMU domain: the scheduler, and how many parameters it has.
-                "SchedulerType" => Param::from(("posix".to_owned(), 9_i32)),
+                "SchedulerType" => {
+                    let (name, parameters) = mount.service.scheduler();
+                    Param::from((name.to_owned(), parameters))
+                }
                 "Updated" => Param::Bool(view.updated),
                 "UUID" => Param::from(id.to_string()),
                 _ => return Err(Fault::unsupported(name)),

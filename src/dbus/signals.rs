@@ -22,6 +22,8 @@ pub(super) fn message(root: &Root, event: &Event) -> Option<Message> {
             Message::signal(root.path(), CONNECT, "DomainEvent").build(&(domain.clone(), event, detail))
         }
         EventKind::Reboot => on_domain("Reboot", &with(&())),
+        EventKind::BalloonChange(kib) => on_domain("BalloonChange", &with(&(*kib,))),
+        EventKind::MetadataChange { kind, uri } => on_domain("MetadataChange", &with(&(*kind, uri))),
         EventKind::DiskChange { old, new, device, reason } => {
             on_domain("DiskChange", &with(&(old, new, device, *reason)))
         }
@@ -61,6 +63,8 @@ mod tests {
         for (kind, path, member, signature) in [
             (EventKind::Lifecycle(Lifecycle::StartedFromSnapshot), "/org/libvirt/QEMU", "DomainEvent", "oii"),
             (EventKind::Reboot, leaf, "Reboot", ""),
+            (EventKind::BalloonChange(7), leaf, "BalloonChange", "t"),
+            (EventKind::MetadataChange { kind: 2, uri: "u".into() }, leaf, "MetadataChange", "is"),
             (disk, leaf, "DiskChange", "sssi"),
             (EventKind::BlockJob { disk: "vda".into(), job: 3, status: 0 }, leaf, "BlockJob", "sii"),
             (job, leaf, "JobCompleted", "a{sv}"),

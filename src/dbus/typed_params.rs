@@ -3,7 +3,9 @@
 //! libvirt-dbus wraps them twice (`virtDBusUtilTypedParamsToGVariant`), and its clients unwrap
 //! twice and fail on less. `Properties.Get` is wrapped once, as everywhere.
 
+use super::call::Fault;
 use crate::engine::stats::Stat;
+use crate::error::{Code, Error};
 use std::collections::BTreeMap;
 use zbus::Variant;
 
@@ -15,12 +17,20 @@ pub(super) fn dict<K: Into<String>>(params: impl IntoIterator<Item = (K, Param)>
     params.into_iter().map(|(name, value)| (name.into(), Variant::Variant(Box::new(value)))).collect()
 }
 
+/// libvirt-dbus's answer to a value of a type that no parameter has.
+pub(super) fn invalid(signature: &str) -> Fault {
+    Error::bare(Code::InvalidArg, format!("Invalid typed parameter '{signature}'.")).into()
+}
+
 impl From<Stat> for Param {
     fn from(stat: Stat) -> Self {
         match stat {
             Stat::Int(value) => Self::I32(value),
             Stat::UInt(value) => Self::U32(value),
+            Stat::Long(value) => Self::I64(value),
             Stat::ULong(value) => Self::U64(value),
+            Stat::Double(value) => Self::F64(value),
+            Stat::Bool(value) => Self::Bool(value),
             Stat::Text(value) => Self::from(value),
         }
     }

@@ -1,5 +1,6 @@
 //! One domain in memory: its state, the view that readers see, and its job slot.
 
+use super::parameters::Parameters;
 use super::view::{Progress, View};
 use crate::error::{Code, Error, Result};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
@@ -35,6 +36,7 @@ pub(super) struct Domain {
     holder: Mutex<String>,
     /// Grows with every Destroy: an operation that sees it grow starts nothing any more.
     destroyed: AtomicU64,
+    pub(super) parameters: Mutex<Parameters>,
     pub(super) progress: watch::Sender<Option<Progress>>,
 }
 
@@ -58,6 +60,7 @@ impl Domain {
             slot: Arc::default(),
             holder: Mutex::default(),
             destroyed: AtomicU64::new(0),
+            parameters: Mutex::default(),
             progress: watch::channel(None).0,
         }
     }

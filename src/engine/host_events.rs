@@ -45,6 +45,10 @@ impl Inner {
                 domain.update(|s| s.run = RunState::running(reason::RUNNING_UNPAUSED));
                 lifecycle(Lifecycle::ResumedUnpaused);
             }
+            HostEventKind::Memory { kib } => {
+                domain.update(|s| s.runtime.memory = Some(kib));
+                self.emit(event.domain, EventKind::BalloonChange(kib));
+            }
             HostEventKind::Crashed => {
                 domain.update(|s| s.run = RunState { state: DomainState::Crashed, reason: 0 });
                 lifecycle(Lifecycle::Crashed);

@@ -107,7 +107,10 @@ impl Service {
         flags::none(flags & !ACPI, "qemuDomainShutdownFlags")?;
         let domain = self.inner.domain(id)?;
         let instance = domain.state().running()?;
-        self.inner.host.power_button(instance).await
+        self.inner.host.power_button(instance).await?;
+        // A guest that was off before the answer is off for who asks now.
+        self.inner.heard_all().await;
+        Ok(())
     }
 
     /// `virDomainReboot`: pressing the power button and starting again is the guest's to do; QEMU offers the

@@ -18,7 +18,7 @@ use crate::plan::revert::{self, RevertRequest};
 use crate::plan::steps::Change;
 use crate::xml;
 use crate::xml::scan::Limits;
-use crate::xml::snapshot::Form;
+use crate::xml::snapshot::{Form, SnapshotDoc};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl Service {
             caps: self.inner.host.capabilities(),
             backends: &backends,
         };
-        let doc = xml::snapshot::parse(xml, request.form(), &Limits::default())?;
+        let doc = read(xml, request.form(), flags)?;
         let draft = create::draft(&request, doc)?;
         let facts = self.inner.host.look(&draft.paths()).await?;
         let planned = create::plan(&request, draft, &facts)?;
@@ -65,7 +65,7 @@ impl Service {
     }
 
     pub(super) async fn redefine(&self, domain: &Arc<Domain>, xml: &str, flags: CreateFlags) -> Result<SnapshotName> {
-        let doc = xml::snapshot::parse(xml, Form::Redefine, &Limits::default())?;
+        let doc = read(xml, Form::Redefine, flags)?;
         let _slot = domain.slot("snapshot redefine").await?;
         self.inner.finish_open_ops(domain).await?;
         let state = domain.state();
@@ -230,6 +230,14 @@ impl Service {
     }
 }
 
+/// The caller's document, validated where VALIDATE asks for it.
+fn read(xml: &str, form: Form, flags: CreateFlags) -> Result<SnapshotDoc> {
+    if flags.contains(CreateFlags::VALIDATE) {
+        xml::schema::check_snapshot(xml)?;
+    }
+    xml::snapshot::parse(xml, form, &Limits::default())
+}
+
 fn existing(tree: &Tree, name: &SnapshotName) -> Result<()> {
     if tree.get(name).is_some() { Ok(()) } else { Err(Error::from(Refusal::NoSnapshot(name.0.clone()))) }
 }
@@ -255,7 +263,7 @@ impl Surroundings {
 
 impl Inner {
     /// A change of metadata alone: no journal.
-    async fn apply(&self, domain: &Arc<Domain>, change: &Change) -> Result<()> {
+    pub(super) async fn apply(&self, domain: &Arc<Domain>, change: &Change) -> Result<()> {
         self.store.apply(domain.id, change)?;
         domain.apply(change, None);
         self.tell(domain.id, change);

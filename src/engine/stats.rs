@@ -15,10 +15,31 @@ pub enum Stat {
     Int(i32),
     /// `VIR_TYPED_PARAM_UINT`.
     UInt(u32),
+    /// `VIR_TYPED_PARAM_LLONG`.
+    Long(i64),
     /// `VIR_TYPED_PARAM_ULLONG`.
     ULong(u64),
+    /// `VIR_TYPED_PARAM_DOUBLE`.
+    Double(f64),
+    /// `VIR_TYPED_PARAM_BOOLEAN`.
+    Bool(bool),
     /// `VIR_TYPED_PARAM_STRING`.
     Text(String),
+}
+
+impl Stat {
+    /// As libvirt's errors name the type (`virTypedParameterTypeToString`).
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Int(_) => "int",
+            Self::UInt(_) => "uint",
+            Self::Long(_) => "llong",
+            Self::ULong(_) => "ullong",
+            Self::Double(_) => "double",
+            Self::Bool(_) => "boolean",
+            Self::Text(_) => "string",
+        }
+    }
 }
 
 /// The figures of one domain, in libvirt's order.
@@ -99,6 +120,26 @@ impl Service {
             -1 => node::memory(),
             _ => Err(Error::new(Code::InvalidArg, "cellNum in virHostMemGetStats must be -1")),
         }
+    }
+
+    /// The machine's CPUs by number: whether each is online (`virNodeGetCPUMap`).
+    pub fn node_cpus(&self) -> Result<Vec<bool>> {
+        self.inner.host.cpus()
+    }
+
+    /// `virNodeGetCPUStats`, in nanoseconds; -1: all CPUs together.
+    pub fn node_cpu_times(&self, cpu: i32) -> Result<Vec<(String, u64)>> {
+        self.inner.host.cpu_times(cpu)
+    }
+
+    /// `virConnectGetCPUModelNames`.
+    pub fn cpu_models(&self, arch: &str) -> Result<Vec<String>> {
+        self.inner.host.cpu_models(arch)
+    }
+
+    /// `virConnectGetSysinfo`.
+    pub fn sysinfo(&self) -> Result<String> {
+        self.inner.host.sysinfo()
     }
 
     /// `virNodeGetFreeMemory`, in bytes.

@@ -42,7 +42,7 @@ mod tests;
 mod transient;
 
 use crate::error::{Error, Result};
-use crate::host::{CommitError, Host, HostEvent, Note, Probe, Report, command, images};
+use crate::host::{CommitError, Host, HostEvent, Note, Probe, Report, command, images, node};
 use crate::model::domain::{RunState, Runtime};
 use crate::model::file_system::FileSystem;
 use crate::model::ids::{DomainId, Instance, OpId};
@@ -52,6 +52,7 @@ use async_trait::async_trait;
 use camino::Utf8PathBuf;
 use probe::{EmulatorFacts, Emulators};
 use process::{Registry, RunningQemu};
+use qmp::QmpError;
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -179,6 +180,21 @@ impl Host for QemuHost {
 
     async fn reset(&self, instance: Instance) -> Result<()> {
         self.command(instance, "system_reset").await
+    }
+
+    async fn set_memory(&self, instance: Instance, kib: u64) -> Result<()> {
+        let bytes = kib.checked_mul(1024).ok_or_else(|| Error::failed("too much memory"))?;
+        let told = self.must_run(instance)?.monitor.execute("balloon", json!({ "value": bytes })).await;
+        told.map(drop).map_err(|error| match error {
+            QmpError::Refused { ref class, .. } if class == "DeviceNotActive" => Error::invalid(
+                "Unable to change memory of active domain without the balloon device and guest OS balloon driver",
+            ),
+            error => error.into(),
+        })
+    }
+
+    fn resident_memory(&self, runtime: &Runtime) -> Option<u64> {
+        node::resident(runtime.pid)
     }
 
     async fn freeze(&self, instance: Instance, mountpoints: &[String]) -> Result<u32> {

@@ -14,6 +14,7 @@
 
 pub mod fuse;
 pub mod guest;
+pub mod machine;
 pub mod world;
 
 mod blocks;
@@ -131,19 +132,34 @@ impl Host for SimHost {
         self.capabilities
     }
     async fn capabilities_xml(&self) -> Result<String> {
-        Ok("<capabilities>\n  <host/>\n</capabilities>\n".to_owned())
+        Ok(machine::CAPABILITIES.to_owned())
     }
     async fn domain_capabilities_xml(
         &self,
         _emulator: &str,
-        _arch: &str,
-        _machine: &str,
+        arch: &str,
+        machine: &str,
         _virttype: &str,
     ) -> Result<String> {
-        Ok("<domainCapabilities>\n</domainCapabilities>\n".to_owned())
+        machine::domain_capabilities(arch, machine)
     }
     async fn hypervisor_version(&self) -> Result<u64> {
-        Ok(1)
+        Ok(machine::VERSION)
+    }
+    fn cpus(&self) -> Result<Vec<bool>> {
+        Ok(machine::CPUS.to_vec())
+    }
+    fn cpu_times(&self, cpu: i32) -> Result<Vec<(String, u64)>> {
+        machine::cpu_times(cpu)
+    }
+    fn cpu_models(&self, arch: &str) -> Result<Vec<String>> {
+        machine::cpu_models(arch)
+    }
+    fn sysinfo(&self) -> Result<String> {
+        Ok(machine::SYSINFO.to_owned())
+    }
+    fn keeps_parameters(&self) -> bool {
+        true
     }
     fn check_definition(&self, xml: &str) -> Result<String> {
         let disks = guest::disks_of(xml)?;
@@ -215,6 +231,17 @@ impl Host for SimHost {
         let domain = self.world().guest_mut(instance)?.domain;
         let _ = self.events.send(HostEvent { domain, instance, kind: HostEventKind::Reset });
         Ok(())
+    }
+
+    async fn set_memory(&self, instance: Instance, kib: u64) -> Result<()> {
+        self.point("set memory").await?;
+        let domain = self.world().guest_mut(instance)?.domain;
+        let _ = self.events.send(HostEvent { domain, instance, kind: HostEventKind::Memory { kib } });
+        Ok(())
+    }
+    async fn set_vcpus(&self, instance: Instance, _count: u32) -> Result<()> {
+        self.point("set vcpus").await?;
+        self.world().guest_mut(instance).map(drop)
     }
 
     async fn freeze(&self, instance: Instance, _mountpoints: &[String]) -> Result<u32> {

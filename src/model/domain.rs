@@ -79,6 +79,9 @@ impl RunState {
 pub struct Runtime {
     /// The process.
     pub pid: u32,
+    /// KiB that the guest has, once its balloon has told.
+    #[serde(default)]
+    pub memory: Option<u64>,
     /// The hypervisor's own number of the guest, where it has one.
     #[serde(default)]
     pub number: Option<i32>,

@@ -79,6 +79,15 @@ pub enum EventKind {
     Lifecycle(Lifecycle),
     /// `Domain.Reboot`.
     Reboot,
+    /// `Domain.BalloonChange`: the KiB that the guest has now.
+    BalloonChange(u64),
+    /// `Domain.MetadataChange`.
+    MetadataChange {
+        /// `virDomainMetadataType`: 0 description, 1 title, 2 element.
+        kind: i32,
+        /// The namespace of an element.
+        uri: String,
+    },
     /// `Domain.DiskChange`; reason is `virConnectDomainEventDiskChangeReason` (0 missing on start, 1 dropped).
     DiskChange {
         /// The image before.

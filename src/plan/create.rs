@@ -100,9 +100,6 @@ pub fn check_flags(bits: u32) -> Result<CreateFlags> {
     if known.contains(CreateFlags::LIVE | CreateFlags::REDEFINE) {
         return Err(flags::exclusive(&name("LIVE"), &name("REDEFINE")));
     }
-    if known.contains(CreateFlags::VALIDATE) {
-        return Err(Refusal::NotYet("flag VALIDATE").into());
-    }
     Ok(known)
 }
 

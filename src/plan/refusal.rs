@@ -22,8 +22,6 @@ pub enum Refusal {
     NoAgent,
     #[error("domain is not running")]
     NotRunning,
-    #[error("{0} is not implemented yet")]
-    NotYet(&'static str),
     #[error("Invalid domain state {0}")]
     BadState(&'static str),
     #[error("domain moment {0} already exists")]
@@ -170,7 +168,6 @@ impl Refusal {
             }
             NameSlash(_) | NameDot(_) => Code::XmlDetail,
             LiveNeedsMemory
-            | NotYet(_)
             | InternalNeedsMemory
             | BusNotSupported(_)
             | TransientDisk(_)

@@ -171,6 +171,13 @@ pub fn frozen_disks(xml: &str) -> Result<Vec<FrozenDisk>> {
     view(xml).map(|domain| domain.frozen())
 }
 
+/// `<vcpu current>`: how many of its CPUs the guest begins with, if not all.
+pub fn current_vcpus(xml: &str) -> Result<Option<u32>> {
+    let document = Document::parse(xml, &Limits::default())?;
+    let current = document.root().child("vcpu").and_then(|vcpu| vcpu.attribute_text("current"));
+    Ok(current.and_then(number::plain).and_then(|n| u32::try_from(n).ok()))
+}
+
 pub(crate) fn view_element(root: Element<'_>, document: &Document<'_>) -> Result<DomainView> {
     const KINDS: [&str; 16] = [
         "qemu",

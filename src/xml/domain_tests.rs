@@ -78,7 +78,7 @@ fn a_domain_becomes_an_inactive_one_and_back() {
 #[test]
 fn a_running_domain_shows_what_only_this_run_knows_and_a_definition_forgets_it() {
     let tty = "/dev/pts/3".to_owned();
-    let runtime = Runtime { pid: 1, number: None, ttys: vec![tty.clone(), tty], vnc_ports: vec![5901] };
+    let runtime = Runtime { pid: 1, memory: None, number: None, ttys: vec![tty.clone(), tty], vnc_ports: vec![5901] };
     let live = live_view(SERVER, 4, &runtime);
     for line in [
         "<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' id='4'>\n",
@@ -214,7 +214,7 @@ proptest! {
         }
         let image = Image { path: "/x".into(), format: "raw".to_owned() };
         let _ = view(&xml);
-        let runtime = Runtime { pid: 0, number: None, ttys: vec!["/dev/pts/0".to_owned()], vnc_ports: vec![1] };
+        let runtime = Runtime { pid: 0, memory: None, number: None, ttys: vec!["/dev/pts/0".to_owned()], vnc_ports: vec![1] };
         let _ = live_view(&xml, 1, &runtime);
         let _ = drop_live(&xml);
         for disk in ["vda", "hdc", "vdb"] {

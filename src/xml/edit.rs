@@ -98,6 +98,62 @@ pub fn rename_root(xml: &str, name: &str) -> Result<String> {
     })
 }
 
+/// Set `<currentMemory>`.
+pub fn set_current_memory(xml: &str, kib: u64) -> Result<String> {
+    edit(xml, |splicer, root| {
+        set_current_memory_in(splicer, root, kib);
+        Ok(())
+    })
+}
+
+fn set_current_memory_in(splicer: &mut Splicer<'_>, root: Element<'_>, kib: u64) {
+    match (root.child("currentMemory"), root.child("memory")) {
+        (Some(element), _) => {
+            splicer.set_attribute(element, "unit", "KiB");
+            splicer.set_text(element, &kib.to_string());
+        }
+        (None, Some(memory)) => {
+            splicer.insert_after(memory, &format!("<currentMemory unit='KiB'>{kib}</currentMemory>"));
+        }
+        (None, None) => {}
+    }
+}
+
+/// Set `<memory>`; what the guest has now is never more.
+pub fn set_maximum_memory(xml: &str, kib: u64, current: u64) -> Result<String> {
+    edit(xml, |splicer, root| {
+        if let Some(memory) = root.child("memory") {
+            splicer.set_attribute(memory, "unit", "KiB");
+            splicer.set_text(memory, &kib.to_string());
+        }
+        if current > kib && root.child("currentMemory").is_some() {
+            set_current_memory_in(splicer, root, kib);
+        }
+        Ok(())
+    })
+}
+
+/// Set `<vcpu>`: how many CPUs the guest has, of how many it may have.
+pub fn set_vcpus(xml: &str, current: u32, maximum: u32) -> Result<String> {
+    edit(xml, |splicer, root| {
+        let Some(vcpu) = root.child("vcpu") else {
+            let current = if current == maximum { String::new() } else { format!(" current='{current}'") };
+            let before = root.child("currentMemory").or_else(|| root.child("memory"));
+            if let Some(before) = before {
+                splicer.insert_after(before, &format!("<vcpu{current}>{maximum}</vcpu>"));
+            }
+            return Ok(());
+        };
+        splicer.set_text(vcpu, &maximum.to_string());
+        if current == maximum {
+            splicer.remove_attribute(vcpu, "current");
+        } else {
+            splicer.set_attribute(vcpu, "current", &current.to_string());
+        }
+        Ok(())
+    })
+}
+
 /// Set `<os><type machine>`.
 pub fn set_machine(xml: &str, machine: &str) -> Result<String> {
     edit(xml, |splicer, root| {
@@ -153,6 +209,9 @@ fn ptys(root: Element<'_>) -> impl Iterator<Item = Element<'_>> {
 pub fn live_view(xml: &str, id: i32, runtime: &Runtime) -> String {
     let live = edit(xml, |splicer, root| {
         splicer.set_attribute(root, "id", &id.to_string());
+        if let Some(kib) = runtime.memory {
+            set_current_memory_in(splicer, root, kib);
+        }
         for (device, tty) in ptys(root).zip(&runtime.ttys).filter(|(_, tty)| !tty.is_empty()) {
             if device.is("console") {
                 splicer.set_attribute(device, "tty", tty);

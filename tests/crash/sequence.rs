@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 use virsnap::plan::facts::{Capabilities, LiveSave};
 
 /// How many sequences a test runs by itself.
-const CASES: u32 = 600;
+const CASES: u32 = 300;
 /// No new sequence is begun after that long, unless `PROPTEST_CASES` asks for more.
-const BUDGET: Duration = Duration::from_secs(60);
+const BUDGET: Duration = Duration::from_secs(30);
 const LENGTH: usize = 24;
 
 fn explore(capabilities: Capabilities, steps: impl Strategy<Value = Vec<Step>>) {

@@ -4,6 +4,10 @@
 
 mod api;
 mod bus;
+mod client;
+mod test_driver;
+mod tuning;
+mod virsh;
 mod xl;
 
 use bus::{Bus, Client, Daemon};

@@ -371,6 +371,56 @@ async fn a_full_disk_stops_the_snapshot_and_not_the_guest() {
     guest.assert_clean().await;
 }
 
+/// K14: libvirt's metadata comes last, and a snapshot of which it could not be written is forgotten, its overlays with the
+/// guest's data left to nobody. Here the journal comes first, and what was switched is written down when there is room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_state_directory_loses_no_snapshot_and_no_file() {
+    let mut daemon = Daemon::start().await;
+    let guest = Guest::define(&daemon, Spec::disks(1)).await.running().await;
+    assert!(daemon.stop().await.success());
+    let (state, before) = (daemon.state_directory(), daemon.images().join("state"));
+    let copied = |from: &Path, to: &Path| Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success();
+    std::fs::rename(&state, &before).unwrap();
+    let Some(_mount) = Tmpfs::mount(&state, "8m") else { return };
+    assert!(copied(&before.join("."), &state));
+    daemon.spawn().await;
+
+    let ballast = state.join("ballast");
+    let mut refused = 0;
+    for kib in [0, 12, 24, 32, 48, 64, 128] {
+        let _ = std::fs::write(&ballast, vec![1_u8; 16 << 20]);
+        let full = std::fs::metadata(&ballast).unwrap().len();
+        std::fs::File::options().write(true).open(&ballast).unwrap().set_len(full - kib * 1024).unwrap();
+        let said = guest.create("s", Kind::DiskOnly).await.map(drop);
+        guest.counts().await;
+        std::fs::remove_file(&ballast).unwrap();
+        // The next change ends what was left open.
+        let after = guest.take("after", Kind::DiskOnly).await;
+        let names = guest.domain.names().await;
+        match &said {
+            Ok(()) => assert_eq!(names, ["after", "s"], "{kib} KiB"),
+            Err(failure) => {
+                refused += 1;
+                assert_eq!(failure.name, "org.libvirt.Error", "{kib} KiB: {failure}");
+                assert!(failure.text.contains("full") || failure.text.contains("No space"), "{kib} KiB: {failure}");
+            }
+        }
+        guest.assert_no_strays().await;
+        for name in &names {
+            guest.domain.snapshot(name).await.unwrap().revert(flag::REVERT_RUNNING).await.unwrap();
+            guest.counts().await;
+        }
+        guest.domain.snapshot("after").await.unwrap().revert(flag::REVERT_RUNNING).await.unwrap();
+        guest.assert_is_at(&after).await;
+        for name in &names {
+            guest.domain.snapshot(name).await.unwrap().delete(0).await.unwrap();
+        }
+        guest.assert_no_strays().await;
+    }
+    assert!(refused > 0, "the directory was never full");
+    guest.assert_clean().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_internal_snapshot_on_a_full_disk_leaves_no_tag() {
     let daemon = Daemon::start().await;

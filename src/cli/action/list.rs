@@ -2,7 +2,8 @@
 
 use super::super::args::Typed;
 use super::super::failure::Failure;
-use super::{Which, named_or_current, on, refuse_both};
+use super::snapshot::named_or_current;
+use super::{Which, on, refuse_both};
 use crate::model::flags::ListFlags;
 
 /// `list`.
@@ -33,11 +34,14 @@ pub enum DomainColumns {
         /// `--managed-save`: a domain with a saved state is "saved", not "shut off".
         saved: bool,
     },
+    /// For programs.
+    Json,
 }
 
 impl DomainList {
     pub(super) fn from_typed(typed: &Typed) -> Result<Self, Failure> {
         refuse_both(typed, &[("table", "name"), ("table", "uuid"), ("table", "id")])?;
+        refuse_both(typed, &[("json", "table"), ("json", "name"), ("json", "uuid"), ("json", "id")])?;
         let mut flags = match (typed.has("all"), typed.has("inactive")) {
             (true, _) => 0x3,
             (false, true) => 0x2,
@@ -64,7 +68,9 @@ impl DomainList {
             }
         }
         let (id, uuid, name) = (typed.has("id"), typed.has("uuid"), typed.has("name"));
-        let columns = if id || uuid || name {
+        let columns = if typed.has("json") {
+            DomainColumns::Json
+        } else if id || uuid || name {
             DomainColumns::Bare { id, uuid, name }
         } else {
             DomainColumns::Table { title: typed.has("title"), saved: typed.has("managed-save") }
@@ -99,10 +105,24 @@ pub enum SnapshotForm {
     },
     /// A tree.
     Tree,
+    /// For programs.
+    Json,
 }
 
+/// What a tree has no place for.
+const FILTERS: &[(&str, ListFlags)] = &[
+    ("leaves", ListFlags::LEAVES),
+    ("no-leaves", ListFlags::NO_LEAVES),
+    ("inactive", ListFlags::INACTIVE),
+    ("active", ListFlags::ACTIVE),
+    ("disk-only", ListFlags::DISK_ONLY),
+    ("internal", ListFlags::INTERNAL),
+    ("external", ListFlags::EXTERNAL),
+];
+
 impl SnapshotList {
-    pub(super) fn from_typed(typed: &Typed) -> Result<Self, Failure> {
+    /// What is refused whether there is such a domain or not.
+    pub(super) fn contradictions(typed: &Typed) -> Result<(), Failure> {
         refuse_both(
             typed,
             &[
@@ -112,35 +132,33 @@ impl SnapshotList {
                 ("roots", "tree"),
                 ("roots", "from"),
                 ("roots", "current"),
+                ("json", "tree"),
+                ("json", "name"),
             ],
         )?;
-        let tree = typed.has("tree");
-        let mut flags = ListFlags::empty();
-        for (option, flag) in [
-            ("leaves", ListFlags::LEAVES),
-            ("no-leaves", ListFlags::NO_LEAVES),
-            ("inactive", ListFlags::INACTIVE),
-            ("active", ListFlags::ACTIVE),
-            ("disk-only", ListFlags::DISK_ONLY),
-            ("internal", ListFlags::INTERNAL),
-            ("external", ListFlags::EXTERNAL),
-        ] {
-            if tree && typed.has(option) {
-                return Err(Failure::new(format!("--{option} and --tree are mutually exclusive")));
-            }
-            flags |= on(typed, option, flag);
+        if typed.has("tree")
+            && let Some((option, _)) = FILTERS.iter().find(|(o, _)| typed.has(o))
+        {
+            return Err(Failure::new(format!("--{option} and --tree are mutually exclusive")));
         }
-        flags |= on(typed, "topological", ListFlags::TOPOLOGICAL)
+        if typed.has("descendants") && !typed.has("from") && !typed.has("current") {
+            return Err(Failure::new("--descendants requires either --from or --current"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn from_typed(typed: &Typed) -> Result<Self, Failure> {
+        let flags = FILTERS.iter().fold(ListFlags::empty(), |flags, (o, f)| flags | on(typed, o, *f))
+            | on(typed, "topological", ListFlags::TOPOLOGICAL)
             | on(typed, "roots", ListFlags::ROOTS_OR_DESCENDANTS)
             | on(typed, "metadata", ListFlags::METADATA)
             | on(typed, "no-metadata", ListFlags::NO_METADATA)
             | on(typed, "descendants", ListFlags::ROOTS_OR_DESCENDANTS);
-        if typed.has("descendants") && !typed.has("from") && !typed.has("current") {
-            return Err(Failure::new("--descendants requires either --from or --current"));
-        }
         let parent = typed.has("parent");
-        let form = if tree {
+        let form = if typed.has("tree") {
             SnapshotForm::Tree
+        } else if typed.has("json") {
+            SnapshotForm::Json
         } else if typed.has("name") {
             SnapshotForm::Names { parent }
         } else {

@@ -42,17 +42,17 @@ pub(super) fn from_typed(typed: &Typed) -> Result<Action, Failure> {
     let text = |option: &str| typed.value(option).map(str::to_owned);
     let named = |act| {
         let which = Which::Named(text("name").unwrap_or_default());
-        Action::Snapshot { domain: domain(typed), which, act }
+        Ok(Action::Snapshot { domain: domain(typed)?, which, act })
     };
-    Ok(match typed.command.place().1 {
+    match typed.command.place().1 {
         "snapshot-create" => {
             let flags = on(typed, "reuse-external", CreateFlags::REUSE_EXT);
             let options = Options::new(typed.value("name"), typed.has("live"), typed.has("disk-only"), flags)?;
-            Action::Xl(XlAct::Create { domain: domain(typed), file: text("configfile"), options })
+            Ok(Action::Xl(XlAct::Create { domain: domain(typed)?, file: text("configfile"), options }))
         }
         "snapshot-list" => {
             let form = if typed.has("long") { XlForm::Records } else { XlForm::Table };
-            Action::Xl(XlAct::List { domain: text("domain"), name: text("name"), form })
+            Ok(Action::Xl(XlAct::List { domain: text("domain"), name: text("name"), form }))
         }
         "snapshot-delete" => named(SnapshotAct::Delete(
             on(typed, "children", DeleteFlags::CHILDREN) | on(typed, "children-only", DeleteFlags::CHILDREN_ONLY),
@@ -61,6 +61,6 @@ pub(super) fn from_typed(typed: &Typed) -> Result<Action, Failure> {
             flags: on(typed, "running", RevertFlags::RUNNING) | on(typed, "paused", RevertFlags::PAUSED),
             force: if typed.has("force") { Force::IfNeeded } else { Force::Never },
         }),
-        other => return Err(Failure::new(format!("unknown command: 'xl {other}'"))),
-    })
+        other => Err(Failure::new(format!("unknown command: 'xl {other}'"))),
+    }
 }

@@ -1,8 +1,9 @@
 //! Commands on one domain.
 
-use super::super::action::DomainAct;
+use super::super::action::{DomainAct, Form};
 use super::super::domain_document::Size;
 use super::super::failure::Failure;
+use super::super::json;
 use super::super::output::Output;
 use super::super::render::info_line;
 use super::super::texts;
@@ -69,8 +70,9 @@ pub(super) async fn run(domain: &Domain<'_>, act: DomainAct, out: &mut Output) -
             let done = format!("Domain '{name}' {verb}ed as autostarted");
             tell(out, answer, done, format!("Failed to {verb} domain '{name}' as autostarted"))
         }
-        DomainAct::DumpXml(flags) => {
-            out.print(&domain.xml(flags.bits()).await?);
+        DomainAct::DumpXml(dump) => {
+            let xml = domain.xml(dump.flags.bits()).await?;
+            out.print(&super::dumped(&xml, &dump)?);
             Ok(())
         }
         DomainAct::State => {
@@ -81,6 +83,12 @@ pub(super) async fn run(domain: &Domain<'_>, act: DomainAct, out: &mut Output) -
         DomainAct::StateAndReason => {
             let (state, reason) = domain.state().await?;
             out.print(&format!("{} ({})\n", texts::state(state), texts::reason(state, reason)));
+            Ok(())
+        }
+        DomainAct::StateJson => {
+            let (state, reason) = domain.state().await?;
+            let said = json::State { state: texts::state(state), reason: texts::reason(state, reason) };
+            out.print(&json::text(&said)?);
             Ok(())
         }
         DomainAct::Id => {
@@ -95,7 +103,11 @@ pub(super) async fn run(domain: &Domain<'_>, act: DomainAct, out: &mut Output) -
             out.print(&format!("{}\n", domain.uuid().await?));
             Ok(())
         }
-        DomainAct::Info => info(domain, out).await,
+        DomainAct::Info(Form::Text) => info(domain, out).await,
+        DomainAct::Info(Form::Json) => {
+            out.print(&json::text(&full(domain).await?)?);
+            Ok(())
+        }
     }
 }
 
@@ -131,4 +143,30 @@ async fn info(domain: &Domain<'_>, out: &mut Output) -> Result<(), Failure> {
         out.print(&info_line("Managed save", yes_no(saved)));
     }
     Ok(())
+}
+
+/// What `list --json` says of a domain.
+pub(super) async fn entry(domain: &Domain<'_>) -> Result<json::Domain, CallError> {
+    let (state, _) = domain.state().await?;
+    Ok(json::Domain {
+        id: domain.id().await?,
+        name: domain.name().await?,
+        uuid: domain.uuid().await?,
+        state: texts::state(state),
+        title: Some(domain.title().await).filter(|t| !t.is_empty()),
+    })
+}
+
+async fn full(domain: &Domain<'_>) -> Result<json::Info, CallError> {
+    let size = Size::read(&domain.xml(0).await?);
+    Ok(json::Info {
+        domain: entry(domain).await?,
+        os_type: domain.os_type().await?,
+        cpus: size.cpus,
+        max_memory_kib: size.max_kib,
+        used_memory_kib: size.used_kib,
+        persistent: domain.is("Persistent").await?,
+        autostart: domain.is("Autostart").await?,
+        managed_save: domain.has_managed_save().await.ok(),
+    })
 }

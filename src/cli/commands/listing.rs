@@ -4,12 +4,14 @@
 use super::super::action::{DomainColumns, DomainList, SnapshotForm, SnapshotList};
 use super::super::document::{Facts, time};
 use super::super::failure::Failure;
+use super::super::json;
 use super::super::output::Output;
 use super::super::render::{Table, name_order};
 use super::super::texts;
 use super::super::tree::{self, Node};
 use super::super::wire::{Bus, Domain, Snapshot};
 use super::{AT_ONCE, snapshot};
+use crate::error::Code;
 use crate::model::flags::ListFlags;
 use futures_util::{StreamExt, stream};
 
@@ -39,14 +41,21 @@ pub(super) async fn domains(bus: &Bus, list: &DomainList, out: &mut Output) -> R
         (runs, other) => other.is_some().cmp(&runs.is_some()),
     });
     match list.columns {
+        DomainColumns::Json => {
+            let mut array = Vec::new();
+            for entry in &entries {
+                array.extend(super::domain::entry(&entry.domain).await.ok());
+            }
+            out.print(&json::text(&array)?);
+        }
         DomainColumns::Bare { id, uuid, name } => {
             for entry in &entries {
                 let mut words = Vec::new();
-                if id {
-                    words.push(entry.id_text());
-                }
                 if uuid {
                     words.push(entry.domain.uuid().await?);
+                }
+                if id {
+                    words.push(entry.id_text());
                 }
                 if name {
                     words.push(entry.name.clone());
@@ -85,6 +94,19 @@ pub(super) async fn snapshots(domain: &Domain<'_>, list: SnapshotList, out: &mut
         found.sort_by(|a, b| name_order(&a.name, &b.name));
     }
     match list.form {
+        SnapshotForm::Json => {
+            let current = match domain.current_snapshot().await {
+                Ok(current) => Some(current.name),
+                Err(cause) if cause.is(Code::NoDomainSnapshot) => None,
+                Err(cause) => return Err(cause.into()),
+            };
+            let of = |(s, facts): (Snapshot<'_>, Facts)| {
+                let is_current = Some(&s.name) == current.as_ref();
+                json::Snapshot::new(s.name, facts, is_current)
+            };
+            let array: Vec<json::Snapshot> = with_facts(found).await.into_iter().map(of).collect();
+            out.print(&json::text(&array)?);
+        }
         SnapshotForm::Tree => out.print(&tree::draw(&nodes(found, from, list.flags).await?)),
         SnapshotForm::Names { parent: false } => found.iter().for_each(|s| out.print(&format!("{}\n", s.name))),
         SnapshotForm::Names { parent: true } => {

@@ -1,13 +1,14 @@
 //! Commands on the snapshots of a domain.
 
-use super::super::action::{Document, Force, SnapshotAct, SnapshotsAct, Which};
+use super::super::action::{Document, Force, Form, SnapshotAct, SnapshotsAct, Which};
 use super::super::document::Facts;
 use super::super::failure::Failure;
+use super::super::json;
 use super::super::output::Output;
 use super::super::progress::{Shown, during};
 use super::super::render::info_line;
 use super::super::wire::{CallError, Domain, Snapshot};
-use super::{listing, read};
+use super::{dumped, edit, listing, read};
 use crate::error::Code;
 use crate::model::flags::{CreateFlags, DeleteFlags, ListFlags, RevertFlags, XmlFlags};
 
@@ -32,6 +33,10 @@ pub(super) async fn run_on_domain(domain: &Domain<'_>, act: SnapshotsAct, out: &
             out.print(&name);
             Ok(())
         }
+        SnapshotsAct::CurrentJson => {
+            out.print(&json::text(&entry(&current(domain).await?).await?)?);
+            Ok(())
+        }
         SnapshotsAct::CurrentXml(flags) => {
             let xml = current(domain).await?.xml(flags.bits()).await?;
             out.print(&xml);
@@ -52,12 +57,68 @@ pub(super) async fn create(
         Document::Empty => ("<domainsnapshot/>".to_owned(), None),
     };
     let shown = Shown::on_terminal(out.is_quiet());
-    let snapshot = during(shown, "taking the snapshot", domain, domain.create_snapshot(&xml, flags.bits())).await?;
+    let fallback = if file.is_some() { Fallback::Faithful } else { Fallback::WithoutValidation };
+    let snapshot = during(shown, "taking the snapshot", domain, taken(domain, &xml, flags, fallback)).await?;
     match file {
         Some(file) => out.extra(&format!("Domain snapshot {} created from '{file}'", snapshot.name)),
         None => out.extra(&format!("Domain snapshot {} created", snapshot.name)),
     }
     Ok(())
+}
+
+/// What may be left out for a service that does not know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fallback {
+    /// A document of our own need not be validated.
+    WithoutValidation,
+    Faithful,
+}
+
+/// As virsh does (`virshSnapshotCreate`), what an older service lacks is done without it: VALIDATE, and HALT by a
+/// destroy after the snapshot.
+async fn taken<'b>(
+    domain: &Domain<'b>,
+    xml: &str,
+    mut flags: CreateFlags,
+    fallback: Fallback,
+) -> Result<Snapshot<'b>, Failure> {
+    let mut answer = domain.create_snapshot(xml, flags.bits()).await;
+    if fallback == Fallback::WithoutValidation
+        && flags.contains(CreateFlags::VALIDATE)
+        && answer.as_ref().is_err_and(|cause| cause.is(Code::NoSupport))
+    {
+        flags -= CreateFlags::VALIDATE;
+        answer = domain.create_snapshot(xml, flags.bits()).await;
+    }
+    if !answer.as_ref().is_err_and(|cause| cause.refuses_flag(CreateFlags::HALT.bits())) {
+        return Ok(answer?);
+    }
+    if !domain.is("Persistent").await? {
+        return Err(Failure::new("cannot halt after snapshot of transient domain"));
+    }
+    let is_up = domain.is("Active").await?;
+    let snapshot = domain.create_snapshot(xml, (flags - CreateFlags::HALT).bits()).await?;
+    if is_up {
+        domain.call::<_, ()>("Destroy", &0_u32).await?;
+    }
+    Ok(snapshot)
+}
+
+/// The flags to redefine a snapshot by its own document.
+pub(super) fn redefinition(xml: &str, flags: CreateFlags) -> CreateFlags {
+    let disks_only = xml.contains("<state>disk-snapshot</state>");
+    flags | if disks_only { CreateFlags::DISK_ONLY } else { CreateFlags::empty() }
+}
+
+/// What `snapshot-list --json` says of a snapshot.
+async fn entry(snapshot: &Snapshot<'_>) -> Result<json::Snapshot, Failure> {
+    let facts = facts(snapshot).await?;
+    Ok(json::Snapshot::new(snapshot.name.clone(), facts, snapshot.is_current().await?))
+}
+
+async fn facts(snapshot: &Snapshot<'_>) -> Result<Facts, Failure> {
+    let xml = snapshot.xml(0).await?;
+    Facts::read(&xml).ok_or_else(|| Failure::new("unexpected problem reading snapshot xml"))
 }
 
 async fn current<'b>(domain: &Domain<'b>) -> Result<Snapshot<'b>, Failure> {
@@ -80,16 +141,28 @@ pub(super) async fn run(
     match act {
         SnapshotAct::MakeCurrent => {
             let xml = snapshot.xml(XmlFlags::SECURE.bits()).await?;
-            let mut flags = CreateFlags::REDEFINE | CreateFlags::CURRENT;
-            if xml.contains("<state>disk-snapshot</state>") {
-                flags |= CreateFlags::DISK_ONLY;
-            }
+            let flags = redefinition(&xml, CreateFlags::REDEFINE | CreateFlags::CURRENT);
             domain.create_snapshot(&xml, flags.bits()).await?;
             out.extra(&format!("Snapshot {name} set as current"));
         }
-        SnapshotAct::DumpXml(flags) => out.print(&snapshot.xml(flags.bits()).await?),
-        SnapshotAct::Info => info(domain, snapshot, out).await?,
-        SnapshotAct::Parent => match snapshot.parent().await? {
+        SnapshotAct::DumpXml(dump) => {
+            let xml = snapshot.xml(dump.flags.bits()).await?;
+            out.print(&dumped(&xml, &dump)?);
+        }
+        SnapshotAct::Edit { flags, new_name } => edit::run(domain, snapshot, flags, new_name, out).await?,
+        SnapshotAct::Info(Form::Text) => info(domain, snapshot, out).await?,
+        SnapshotAct::Info(Form::Json) => {
+            let said = json::SnapshotInfo {
+                snapshot: entry(snapshot).await?,
+                domain: domain.name().await?,
+                children: below(snapshot, ListFlags::empty()).await?,
+                descendants: below(snapshot, ListFlags::ROOTS_OR_DESCENDANTS).await?,
+                metadata: true,
+            };
+            out.print(&json::text(&said)?);
+        }
+        SnapshotAct::Parent(form) => match snapshot.parent().await? {
+            Some(parent) if form == Form::Json => out.print(&json::text(&entry(&parent).await?)?),
             Some(parent) => out.print(&parent.name),
             None => return Err(Failure::new(format!("snapshot '{name}' has no parent"))),
         },
@@ -126,15 +199,17 @@ async fn info(domain: &Domain<'_>, snapshot: &Snapshot<'_>, out: &mut Output) ->
     out.print(&info_line("Name", &snapshot.name));
     out.print(&info_line("Domain", &domain.name().await?));
     out.print(&info_line("Current", if snapshot.is_current().await? { "yes" } else { "no" }));
-    let facts =
-        Facts::read(&snapshot.xml(0).await?).ok_or_else(|| Failure::new("unexpected problem reading snapshot xml"))?;
+    let facts = facts(snapshot).await?;
     out.print(&info_line("State", &facts.state));
     out.print(&info_line("Location", facts.location));
     out.print(&info_line("Parent", facts.parent.as_deref().unwrap_or("-")));
-    let below = async |flags: ListFlags| snapshot.children(flags.bits()).await.map(|c| c.len().to_string());
-    out.print(&info_line("Children", &below(ListFlags::empty()).await?));
-    out.print(&info_line("Descendants", &below(ListFlags::ROOTS_OR_DESCENDANTS).await?));
+    out.print(&info_line("Children", &below(snapshot, ListFlags::empty()).await?.to_string()));
+    out.print(&info_line("Descendants", &below(snapshot, ListFlags::ROOTS_OR_DESCENDANTS).await?.to_string()));
     // The API does not tell; no driver since libvirt 0.8 has a snapshot without metadata.
     out.print(&info_line("Metadata", "yes"));
     Ok(())
+}
+
+async fn below(snapshot: &Snapshot<'_>, flags: ListFlags) -> Result<usize, CallError> {
+    Ok(snapshot.children(flags.bits()).await?.len())
 }

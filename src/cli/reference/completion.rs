@@ -1,71 +1,56 @@
-//! Completion scripts of shells.
+//! Completion scripts of shells. They know nothing: they ask `virsnap complete`, see [`complete`](super::super::complete).
 
-use super::super::args;
 use super::super::failure::Failure;
-use super::super::spec::{self, Command, Kind, Opt};
-use clap::{Arg, ValueHint};
-use clap_complete::Shell;
 
 /// The shells that have one.
 pub const SHELLS: &[&str] = &["bash", "zsh", "fish"];
 
+/// Words are parted at blanks only, as bash would part `unix:path=/x` too; what it parted itself it wants back without.
+const BASH: &str = r#"# virsnap(1) completion for bash
+_virsnap() {
+    local line=${COMP_LINE:0:COMP_POINT} words current kept offer
+    read -ra words <<<"$line"
+    [[ $line == *[[:blank:]] ]] && words+=("")
+    current=${words[-1]}
+    kept=${current%"${current##*[:=]}"}
+    COMPREPLY=()
+    while IFS= read -r offer; do
+        COMPREPLY+=("$(printf %q "${offer#"$kept"}")")
+    done < <("${words[0]}" complete -- "${words[@]:1}" 2>/dev/null | cut -f 1)
+}
+complete -o default -F _virsnap virsnap
+"#;
+
+const ZSH: &str = r#"#compdef virsnap
+# virsnap(1) completion for zsh
+_virsnap() {
+    local -a offers
+    offers=(${(f)"$(${(Q)words[1]} complete -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)"})
+    if (( $#offers )); then
+        offers=(${${offers//:/\\:}/$'\t'/:})
+        _describe virsnap offers
+    else
+        _files
+    fi
+}
+if [ "$funcstack[1]" = "_virsnap" ]; then _virsnap "$@"; else compdef _virsnap virsnap; fi
+"#;
+
+const FISH: &str = r#"# virsnap(1) completion for fish
+function __virsnap_offers
+    set -l words (commandline -opc) (commandline -ct)
+    command $words[1] complete -- $words[2..-1] 2>/dev/null
+end
+complete -c virsnap -n 'count (__virsnap_offers) >/dev/null' -f
+complete -c virsnap -a '(__virsnap_offers)'
+"#;
+
 /// The script of one shell.
 pub fn script(shell: &str) -> Result<String, Failure> {
-    let (generator, words) = match shell {
-        // bash would offer the name of a word in place of it.
-        "bash" => (Shell::Bash, Words::Known),
-        "zsh" => (Shell::Zsh, Words::All),
-        "fish" => (Shell::Fish, Words::All),
-        other => return Err(super::unknown("shell", other, SHELLS)),
-    };
-    let mut bytes = Vec::new();
-    clap_complete::generate(generator, &mut app(words), "virsnap", &mut bytes);
-    String::from_utf8(bytes).map_err(|_| Failure::new("the script is not UTF-8 text"))
-}
-
-/// The words without a dash that completion is told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Words {
-    All,
-    Known,
-}
-
-/// As for parsing, but every word has an argument of its own.
-fn app(words: Words) -> clap::Command {
-    let commands = |group| spec::commands().filter(move |c| c.place().0 == group).map(move |c| command(c, words));
-    let groups =
-        spec::GROUPS.iter().map(|g| clap::Command::new(g.name).about(g.help).subcommands(commands(Some(g.name))));
-    args::program().subcommands(commands(None)).subcommands(groups)
-}
-
-fn command(command: &'static Command, words: Words) -> clap::Command {
-    let mut app = clap::Command::new(command.place().1).about(command.help);
-    for option in command.options {
-        app = app.arg(hinted(args::argument(option), option));
-        if option.takes_a_word() && (words == Words::All || !values(option).is_empty()) {
-            // Another id than the option's.
-            let word = Arg::new(option.name.to_uppercase()).help(option.help).required(false);
-            let word = if option.kind == Kind::Words { word.num_args(0..) } else { word };
-            app = app.arg(hinted(word, option));
-        }
-    }
-    app
-}
-
-fn hinted(arg: Arg, option: &Opt) -> Arg {
-    match option.name {
-        _ if option.kind == Kind::Flag => arg,
-        "file" | "xmlfile" | "configfile" => arg.value_hint(ValueHint::FilePath),
-        _ if !values(option).is_empty() => arg.value_parser(clap::builder::PossibleValuesParser::new(values(option))),
-        _ => arg.value_hint(ValueHint::Other),
-    }
-}
-
-/// All that may be said, where it is known.
-fn values(option: &Opt) -> &'static [&'static str] {
-    match option.name {
-        "shell" => SHELLS,
-        "page" => super::man::PAGES,
-        _ => &[],
+    match shell {
+        "bash" => Ok(BASH.to_owned()),
+        "zsh" => Ok(ZSH.to_owned()),
+        "fish" => Ok(FISH.to_owned()),
+        other => Err(super::unknown("shell", other, SHELLS)),
     }
 }

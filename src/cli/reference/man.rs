@@ -34,6 +34,11 @@ fn virsnap() -> std::io::Result<String> {
         "Commands, options, texts and exit codes are those of virsh(1). Everything is asked of a service on D-Bus, \
          virsnapd or libvirt-dbus. An argument without an option's name fills the first option that takes one.",
     );
+    paragraph(
+        &mut text,
+        "A single argument may hold several commands, parted by ; or line ends, with a shell's quotes. All are read before \
+         the first is done; one that fails does not keep the others from being done, and the exit status is the last one's.",
+    );
     text.to_writer(&mut page)?;
     man.render_options_section(&mut page)?;
     let mut text = Roff::new();
@@ -42,6 +47,9 @@ fn virsnap() -> std::io::Result<String> {
     text.control("SH", ["COMMANDS FOR XEN"]);
     paragraph(&mut text, "See virsnap-xl(1).");
     spec::commands().filter(|c| c.place().0 == Some("xl")).for_each(|c| entry(&mut text, &c.usage(), c.help));
+    json(&mut text);
+    beyond_virsh(&mut text);
+    environment(&mut text);
     exit_status(&mut text);
     text.control("SH", ["SEE ALSO"]);
     paragraph(&mut text, "virsnap-xl(1), virsnapd --help, virsh(1)");
@@ -89,6 +97,63 @@ fn xl() -> std::io::Result<String> {
     paragraph(&mut text, "virsnap(1), xl(1), xl.cfg(5)");
     text.to_writer(&mut page)?;
     Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
+fn json(text: &mut Roff) {
+    text.control("SH", ["JSON"]);
+    paragraph(
+        text,
+        "With --json a command prints one JSON document. Keys are never renamed or removed; later versions may add some. What \
+         does not exist or is not known is null. Failures are told as without it.",
+    );
+    for (command, keys) in [
+        ("list", "An array of objects with id, name, uuid, state (as domstate has it) and title."),
+        ("domstate", "An object with state and reason."),
+        (
+            "dominfo",
+            "An object of list's keys and os_type, cpus, max_memory_kib, used_memory_kib, persistent, autostart and \
+             managed_save.",
+        ),
+        (
+            "snapshot-list, snapshot-current, snapshot-parent",
+            "An object, of snapshot-list an array of them, with name, parent, current (true or false), state (running, paused, \
+             shutoff, disk-snapshot, ...), location (internal or external), creation_time (seconds since the Epoch) and \
+             description.",
+        ),
+        ("snapshot-info", "Such an object and domain, children and descendants (how many) and metadata (true)."),
+    ] {
+        entry(text, command, keys);
+    }
+}
+
+fn beyond_virsh(text: &mut Roff) {
+    text.control("SH", ["DIFFERENCES FROM VIRSH"]);
+    for (what, how) in [
+        (
+            "snapshot-edit",
+            "An edited document that is refused is kept in a file, which is named. Asked whether to try again, an answer is \
+             a line.",
+        ),
+        ("--xpath", "An expression that is none is an error. It has no prefixes of namespaces."),
+        ("Quotes", "In several commands in one argument a single quote must be closed too."),
+        ("Options", "Those before a command may stand behind it, if they have two dashes."),
+    ] {
+        entry(text, what, how);
+    }
+}
+
+fn environment(text: &mut Roff) {
+    text.control("SH", ["ENVIRONMENT"]);
+    for (name, meaning) in [
+        (
+            "VIRSH_DEFAULT_CONNECT_URI, LIBVIRT_DEFAULT_URI",
+            "The first that is set stands for --connect, where neither that nor --bus nor --driver is given.",
+        ),
+        ("VISUAL, EDITOR", "The editor of snapshot-edit; the first that is set, else vi."),
+        ("TMPDIR", "Where the document is while it is edited; default: /tmp."),
+    ] {
+        entry(text, name, meaning);
+    }
 }
 
 fn taking(text: &mut Roff) {

@@ -1,18 +1,140 @@
 //! The commands on domains. What D-Bus cannot carry (consoles, file descriptors, storage volumes) is not offered.
 
-use super::{Command, DOMAIN, Kind, Opt, flag, required};
+use super::{Command, DOMAIN, JSON, Opt, SECURITY, WRAP, XPATH, flag, required, value};
 
-const MODE: Opt = Opt {
-    name: "mode",
-    short: None,
-    kind: Kind::Value,
-    help: "shutdown mode: acpi|agent|initctl|signal|paravirt (comma separated)",
-};
+const MODE: Opt = value("mode", "shutdown mode: acpi|agent|initctl|signal|paravirt");
+const FILE: Opt = required("file", "file containing an XML domain description");
+const PAUSED: Opt = flag("paused", "leave the guest paused after creation");
+const RESET_NVRAM: Opt = flag("reset-nvram", "re-initialize NVRAM from its pristine template");
 
-pub(super) const COMMANDS: &[Command] = &[
+pub(super) const MANAGEMENT: &[Command] = &[
+    Command {
+        name: "autostart",
+        help: "autostart a domain",
+        about: "Configure a domain to be automatically started at boot.",
+        options: &[DOMAIN, flag("disable", "disable autostarting")],
+    },
+    Command {
+        name: "create",
+        help: "create a domain from an XML file",
+        about: "Create a domain.",
+        options: &[FILE, PAUSED, flag("validate", "validate the XML against the schema"), RESET_NVRAM],
+    },
+    Command {
+        name: "define",
+        help: "define (but don't start) a domain from an XML file",
+        about: "Define a domain.",
+        options: &[FILE],
+    },
+    Command {
+        name: "destroy",
+        help: "destroy (stop) a domain",
+        about: "Forcefully stop a given domain, but leave its resources intact.",
+        options: &[DOMAIN, flag("graceful", "terminate gracefully"), flag("remove-logs", "remove domain logs")],
+    },
+    Command {
+        name: "domid",
+        help: "convert a domain name or UUID to domain id",
+        about: "",
+        options: &[required("domain", "domain name or uuid")],
+    },
+    Command {
+        name: "domname",
+        help: "convert a domain id or UUID to domain name",
+        about: "",
+        options: &[required("domain", "domain id or uuid")],
+    },
+    Command {
+        name: "domuuid",
+        help: "convert a domain name or id to domain UUID",
+        about: "",
+        options: &[required("domain", "domain id or name")],
+    },
+    Command {
+        name: "dumpxml",
+        help: "domain information in XML",
+        about: "Output the domain information as an XML dump to stdout.",
+        options: &[
+            DOMAIN,
+            flag("inactive", "show inactive defined XML"),
+            SECURITY,
+            flag("update-cpu", "update guest CPU according to host CPU"),
+            flag("migratable", "provide XML suitable for migrations"),
+            XPATH,
+            WRAP,
+        ],
+    },
+    Command {
+        name: "reboot",
+        help: "reboot a domain",
+        about: "Run a reboot command in the target domain.",
+        options: &[DOMAIN, MODE],
+    },
+    Command {
+        name: "reset",
+        help: "reset a domain",
+        about: "Reset the target domain as if by power button",
+        options: &[DOMAIN],
+    },
+    Command {
+        name: "resume",
+        help: "resume a domain",
+        about: "Resume a previously suspended domain.",
+        options: &[DOMAIN],
+    },
+    Command {
+        name: "shutdown",
+        help: "gracefully shutdown a domain",
+        about: "Run shutdown in the target domain.",
+        options: &[DOMAIN, MODE],
+    },
+    Command {
+        name: "start",
+        help: "start a (previously defined) inactive domain",
+        about: "Start a domain, either from the last managedsave\nstate, or via a fresh boot if no managedsave state\nis present.",
+        options: &[
+            required("domain", "name of the inactive domain"),
+            PAUSED,
+            flag("bypass-cache", "avoid file system cache when loading"),
+            flag("force-boot", "force fresh boot by discarding any managed save"),
+            RESET_NVRAM,
+        ],
+    },
+    Command { name: "suspend", help: "suspend a domain", about: "Suspend a running domain.", options: &[DOMAIN] },
+    Command {
+        name: "undefine",
+        help: "undefine a domain",
+        about: "Undefine an inactive domain, or convert persistent to transient.",
+        options: &[
+            DOMAIN,
+            flag("managed-save", "remove domain managed state file"),
+            flag("snapshots-metadata", "remove all domain snapshot metadata (vm must be inactive)"),
+            flag("checkpoints-metadata", "remove all domain checkpoint metadata (vm must be inactive)"),
+            flag("nvram", "remove nvram file"),
+            flag("keep-nvram", "keep nvram file"),
+            flag("tpm", "remove TPM state"),
+            flag("keep-tpm", "keep TPM state"),
+        ],
+    },
+];
+
+pub(super) const MONITORING: &[Command] = &[
+    Command {
+        name: "dominfo",
+        help: "domain information",
+        about: "Returns basic information about the domain.",
+        options: &[DOMAIN, JSON],
+    },
+    Command {
+        name: "domstate",
+        help: "domain state",
+        about: "Returns state about a domain.",
+        options: &[DOMAIN, flag("reason", "also print reason for the state"), JSON],
+    },
     Command {
         name: "list",
         help: "list domains",
+        about: "Returns list of domains.",
         options: &[
             flag("inactive", "list inactive domains"),
             flag("all", "list inactive & active domains"),
@@ -36,93 +158,7 @@ pub(super) const COMMANDS: &[Command] = &[
             flag("table", "list table (default)"),
             flag("managed-save", "mark inactive domains with managed save state"),
             flag("title", "show domain title"),
+            JSON,
         ],
-    },
-    Command {
-        name: "define",
-        help: "define (but don't start) a domain from an XML file",
-        options: &[required("file", "file containing an XML domain description")],
-    },
-    Command {
-        name: "create",
-        help: "create a domain from an XML file",
-        options: &[
-            required("file", "file containing an XML domain description"),
-            flag("paused", "leave the guest paused after creation"),
-            flag("validate", "validate the XML against the schema"),
-            flag("reset-nvram", "re-initialize NVRAM from its pristine template"),
-        ],
-    },
-    Command {
-        name: "undefine",
-        help: "undefine a domain",
-        options: &[
-            DOMAIN,
-            flag("managed-save", "remove domain managed state file"),
-            flag("snapshots-metadata", "remove all domain snapshot metadata (vm must be inactive)"),
-            flag("checkpoints-metadata", "remove all domain checkpoint metadata (vm must be inactive)"),
-            flag("nvram", "remove nvram file"),
-            flag("keep-nvram", "keep nvram file"),
-            flag("tpm", "remove TPM state"),
-            flag("keep-tpm", "keep TPM state"),
-        ],
-    },
-    Command {
-        name: "start",
-        help: "start a (previously defined) inactive domain",
-        options: &[
-            required("domain", "name of the inactive domain"),
-            flag("paused", "leave the guest paused after creation"),
-            flag("bypass-cache", "avoid file system cache when loading"),
-            flag("force-boot", "force fresh boot by discarding any managed save"),
-            flag("reset-nvram", "re-initialize NVRAM from its pristine template"),
-        ],
-    },
-    Command { name: "shutdown", help: "gracefully shutdown a domain", options: &[DOMAIN, MODE] },
-    Command { name: "reboot", help: "reboot a domain", options: &[DOMAIN, MODE] },
-    Command { name: "reset", help: "reset a domain", options: &[DOMAIN] },
-    Command {
-        name: "destroy",
-        help: "destroy (stop) a domain",
-        options: &[DOMAIN, flag("graceful", "terminate gracefully"), flag("remove-logs", "remove domain logs")],
-    },
-    Command { name: "suspend", help: "suspend a domain", options: &[DOMAIN] },
-    Command { name: "resume", help: "resume a domain", options: &[DOMAIN] },
-    Command {
-        name: "autostart",
-        help: "autostart a domain",
-        options: &[DOMAIN, flag("disable", "disable autostarting")],
-    },
-    Command {
-        name: "dumpxml",
-        help: "domain information in XML",
-        options: &[
-            DOMAIN,
-            flag("inactive", "show inactive defined XML"),
-            flag("security-info", "include security sensitive information in XML dump"),
-            flag("update-cpu", "update guest CPU according to host CPU"),
-            flag("migratable", "provide XML suitable for migrations"),
-        ],
-    },
-    Command {
-        name: "domstate",
-        help: "domain state",
-        options: &[DOMAIN, flag("reason", "also print reason for the state")],
-    },
-    Command { name: "dominfo", help: "domain information", options: &[DOMAIN] },
-    Command {
-        name: "domid",
-        help: "convert a domain name or UUID to domain id",
-        options: &[required("domain", "domain name or uuid")],
-    },
-    Command {
-        name: "domname",
-        help: "convert a domain id or UUID to domain name",
-        options: &[required("domain", "domain id or uuid")],
-    },
-    Command {
-        name: "domuuid",
-        help: "convert a domain name or id to domain UUID",
-        options: &[required("domain", "domain id or name")],
     },
 ];

@@ -1,6 +1,6 @@
 //! The commands on snapshots.
 
-use super::{Command, DOMAIN, Kind, Opt, flag, required, word};
+use super::{Command, DOMAIN, JSON, Kind, Opt, SECURITY, WRAP, XPATH, flag, required, value, word};
 
 const NO_METADATA: Opt = flag("no-metadata", "take snapshot but create no metadata");
 const HALT: Opt = flag("halt", "halt domain after snapshot is created");
@@ -11,12 +11,12 @@ const ATOMIC: Opt = flag("atomic", "require atomic operation");
 const LIVE: Opt = flag("live", "take a live snapshot");
 const VALIDATE: Opt = flag("validate", "validate the XML against the schema");
 const SNAPSHOT: Opt = word("snapshotname", "snapshot name");
-const SECURITY: Opt = flag("security-info", "include security sensitive information in XML dump");
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "snapshot-create",
         help: "Create a snapshot from XML",
+        about: "Create a snapshot (disk and RAM) from XML",
         options: &[
             DOMAIN,
             word("xmlfile", "domain snapshot XML"),
@@ -35,6 +35,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "snapshot-create-as",
         help: "Create a snapshot from a set of args",
+        about: "Create a snapshot (disk and RAM) from arguments",
         options: &[
             DOMAIN,
             word("name", "name of snapshot"),
@@ -48,12 +49,7 @@ pub(super) const COMMANDS: &[Command] = &[
             ATOMIC,
             LIVE,
             VALIDATE,
-            Opt {
-                name: "memspec",
-                short: None,
-                kind: Kind::Value,
-                help: "memory attributes: [file=]name[,snapshot=type]",
-            },
+            value("memspec", "memory attributes: [file=]name[,snapshot=type]"),
             Opt {
                 name: "diskspec",
                 short: None,
@@ -65,16 +61,19 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "snapshot-current",
         help: "Get or set the current snapshot",
+        about: "Get or set the current snapshot",
         options: &[
             DOMAIN,
             flag("name", "list the name, rather than the full xml"),
             SECURITY,
             word("snapshotname", "name of existing snapshot to make current"),
+            JSON,
         ],
     },
     Command {
         name: "snapshot-delete",
         help: "Delete a domain snapshot",
+        about: "Snapshot Delete",
         options: &[
             DOMAIN,
             SNAPSHOT,
@@ -87,16 +86,31 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "snapshot-dumpxml",
         help: "Dump XML for a domain snapshot",
-        options: &[DOMAIN, required("snapshotname", "snapshot name"), SECURITY],
+        about: "Snapshot Dump XML",
+        options: &[DOMAIN, required("snapshotname", "snapshot name"), SECURITY, XPATH, WRAP],
+    },
+    Command {
+        name: "snapshot-edit",
+        help: "edit XML for a snapshot",
+        about: "Edit the domain snapshot XML for a named snapshot",
+        options: &[
+            DOMAIN,
+            SNAPSHOT,
+            flag("current", "also set edited snapshot as current"),
+            flag("rename", "allow renaming an existing snapshot"),
+            flag("clone", "allow cloning to new name"),
+        ],
     },
     Command {
         name: "snapshot-info",
         help: "snapshot information",
-        options: &[DOMAIN, SNAPSHOT, flag("current", "info on current snapshot")],
+        about: "Returns basic information about a snapshot.",
+        options: &[DOMAIN, SNAPSHOT, flag("current", "info on current snapshot"), JSON],
     },
     Command {
         name: "snapshot-list",
         help: "List snapshots for a domain",
+        about: "Snapshot List",
         options: &[
             DOMAIN,
             flag("parent", "add a column showing parent snapshot"),
@@ -116,20 +130,24 @@ pub(super) const COMMANDS: &[Command] = &[
             flag("descendants", "with --from, list all descendants"),
             flag("name", "list snapshot names only"),
             flag("topological", "sort list topologically rather than by name"),
+            JSON,
         ],
     },
     Command {
         name: "snapshot-parent",
         help: "Get the name of the parent of a snapshot",
+        about: "Extract the snapshot's parent, if any",
         options: &[
             DOMAIN,
             word("snapshotname", "find parent of snapshot name"),
             flag("current", "find parent of current snapshot"),
+            JSON,
         ],
     },
     Command {
         name: "snapshot-revert",
         help: "Revert a domain to a snapshot",
+        about: "Revert domain to snapshot",
         options: &[
             DOMAIN,
             SNAPSHOT,

@@ -10,6 +10,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "xl snapshot-create",
         help: "take a snapshot of a domain",
+        about: "",
         options: &[
             Opt {
                 name: "configfile",
@@ -32,6 +33,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "xl snapshot-list",
         help: "list the snapshots of a domain, or of all",
+        about: "",
         options: &[
             Opt { name: "long", short: Some('l'), kind: Kind::Flag, help: "each as its record, in JSON" },
             Opt { name: NAME, short: Some('n'), kind: Kind::Value, help: "the snapshot of that name only" },
@@ -41,6 +43,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "xl snapshot-delete",
         help: "delete a snapshot",
+        about: "",
         options: &[
             Opt { name: NAME, short: Some('n'), kind: Kind::Named, help: "its name" },
             flag("children", "delete the snapshot and all below it"),
@@ -51,6 +54,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "xl snapshot-revert",
         help: "make a domain what it was when a snapshot was taken",
+        about: "",
         options: &[
             Opt { name: NAME, short: Some('n'), kind: Kind::Named, help: "its name" },
             flag("running", "let the guest run afterwards"),

@@ -159,7 +159,8 @@ fn board(args: &mut Args, hardware: &Hardware) {
     }
     args.add("-m", format!("size={}k", hardware.memory));
     args.add("-overcommit", "mem-lock=off");
-    let smp = Value::of(&hardware.vcpus.to_string());
+    let more = (hardware.active_vcpus < hardware.vcpus).then_some(hardware.vcpus);
+    let smp = Value::of(&hardware.active_vcpus.to_string()).maybe("maxcpus", more);
     args.value(
         "-smp",
         match hardware.cpu.topology {

@@ -120,9 +120,9 @@ fn what_is_not_supported_is_refused_by_element_and_line() {
         ("<memoryBacking/>", String::new(), "element <memoryBacking> (line 5, column 1) is not supported"),
         ("<features><viridian/></features>", String::new(), "element <viridian> (line 5, column 11) is not supported"),
         (
-            "<vcpu current='1'>2</vcpu>",
+            "<vcpu current='0'>2</vcpu>",
             String::new(),
-            "current='1' of element <vcpu> (line 5, column 1) is not supported",
+            "current='0' of element <vcpu> (line 5, column 1) is not supported",
         ),
         (
             "<on_crash>rename-restart</on_crash>",

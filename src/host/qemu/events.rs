@@ -107,6 +107,11 @@ impl Watch {
             "STOP" if seen.shutdown || seen.crashed => {}
             "STOP" if !own => self.send(HostEventKind::Paused { io_error: false }),
             "RESUME" if !own => self.send(HostEventKind::Resumed),
+            "BALLOON_CHANGE" => {
+                if let Some(bytes) = event.data["actual"].as_u64() {
+                    self.send(HostEventKind::Memory { kib: bytes >> 10 });
+                }
+            }
             "GUEST_PANICKED" => {
                 if self.info.restart_on_crash {
                     return self.restart().await;

@@ -49,6 +49,8 @@ pub(crate) struct Hardware {
     /// KiB that the balloon leaves to the guest.
     pub(crate) current_memory: Option<u64>,
     pub(crate) vcpus: u32,
+    /// How many of them the guest begins with.
+    pub(crate) active_vcpus: u32,
     pub(crate) os: Os,
     pub(crate) cpu: Cpu,
     pub(crate) features: Features,
@@ -106,7 +108,7 @@ impl Hardware {
             None => return Err(Error::new(Code::XmlError, "missing memory size")),
         };
         let current_memory = e.child("currentMemory")?.map(strict::size_kib).transpose()?.filter(|m| *m < memory);
-        let vcpus = vcpus(&mut e)?;
+        let (vcpus, active_vcpus) = vcpus(&mut e)?;
         let os = match e.child("os")? {
             Some(os) => Os::read(os)?,
             None => return Err(Error::new(Code::XmlError, "an os <type> must be specified")),
@@ -126,6 +128,7 @@ impl Hardware {
             memory,
             current_memory,
             vcpus,
+            active_vcpus,
             os,
             cpu: e.child("cpu")?.map(Cpu::read).transpose()?.unwrap_or_default(),
             features: e.child("features")?.map(Features::read).transpose()?.unwrap_or_default(),
@@ -255,16 +258,21 @@ fn action(e: &mut Strict<'_, '_>, name: &'static str) -> Result<Option<OnEnd>> {
     Ok(Some(action))
 }
 
-fn vcpus(e: &mut Strict<'_, '_>) -> Result<u32> {
-    let Some(mut v) = e.child("vcpu")? else { return Ok(1) };
+/// How many there may be, and how many there are.
+fn vcpus(e: &mut Strict<'_, '_>) -> Result<(u32, u32)> {
+    let Some(mut v) = e.child("vcpu")? else { return Ok((1, 1)) };
     let count = v.parse_text::<u32>()?.unwrap_or(1);
     if count == 0 || count > 4096 {
         return Err(v.refuse_text());
     }
     v.only("placement", &["static"])?;
-    if v.number::<u32>("current")?.is_some_and(|current| current != count) {
+    let current = v.number::<u32>("current")?.unwrap_or(count);
+    if current == 0 {
         return Err(v.refuse_value("current"));
     }
+    if current > count {
+        return Err(Error::internal(format!("maxvcpus must not be less than current vcpus ({count} < {current})")));
+    }
     v.finish()?;
-    Ok(count)
+    Ok((count, current))
 }

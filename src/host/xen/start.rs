@@ -161,6 +161,7 @@ pub(super) fn backend<'t>(tree: &'t [(String, String)], domid: u32, target: &str
 pub(super) async fn runtime(domid: u32) -> Runtime {
     let tty = xenstore::read(&format!("/local/domain/{domid}/console/tty")).await;
     Runtime {
+        memory: None,
         pid: qdisk::pid(domid).await.unwrap_or_default(),
         number: i32::try_from(domid).ok(),
         ttys: tty.into_iter().collect(),

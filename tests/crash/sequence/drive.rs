@@ -148,9 +148,10 @@ impl Scene {
         let (odd, even): (Vec<_>, Vec<_>) = names.iter().enumerate().partition(|(i, _)| i % 2 == 1);
         calls.extend(odd.into_iter().chain(even).map(|(_, name)| Call::Delete(name.clone(), 0)));
         if !*transient {
-            // What cannot be deleted beneath a running guest.
+            // What cannot be deleted beneath a running guest, or before another.
             calls.push(Call::Power(Op::Destroy));
-            calls.extend(names.iter().map(|name| Call::Delete(name.clone(), 0)));
+            let again = names.iter().chain(&names).chain(&names);
+            calls.extend(again.map(|name| Call::Delete(name.clone(), 0)));
         }
         let end = machine.life(async |service| {
             for call in calls {

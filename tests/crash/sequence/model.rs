@@ -202,7 +202,11 @@ impl Model {
             Call::Revert(..) => {
                 text.contains("lies beneath snapshot") || text.contains("needs to request run or pause")
             }
-            Call::Delete(..) => text.contains("is not the same as disk image currently used by VM"),
+            // libvirt's rules: a tag that the guest does not have open; a disk that a later snapshot excluded.
+            Call::Delete(..) => {
+                text.contains("is not the same as disk image currently used by VM")
+                    || text.contains("failed to find parent disk source in backing chain")
+            }
             Call::Power(_) => true,
             _ => false,
         };

@@ -21,6 +21,7 @@ pub mod flag {
     pub const QUIESCE: u32 = 0x40;
     pub const ATOMIC: u32 = 0x80;
     pub const LIVE: u32 = 0x100;
+    pub const VALIDATE: u32 = 0x200;
 
     pub const REVERT_RUNNING: u32 = 0x1;
     pub const REVERT_PAUSED: u32 = 0x2;
@@ -264,7 +265,11 @@ impl Snapshot {
     }
 
     pub async fn xml(&self) -> Result<String, Failure> {
-        self.call("GetXMLDesc", &(0u32,)).await
+        self.xml_with(0).await
+    }
+
+    pub async fn xml_with(&self, flags: u32) -> Result<String, Failure> {
+        self.call("GetXMLDesc", &(flags,)).await
     }
 
     pub async fn revert(&self, flags: u32) -> Result<(), Failure> {

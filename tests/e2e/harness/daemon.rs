@@ -90,6 +90,11 @@ impl Daemon {
         self.directory.path().join("state")
     }
 
+    /// What a boot empties.
+    pub fn runtime_directory(&self) -> PathBuf {
+        self.directory.path().join("run")
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -107,7 +112,7 @@ impl Daemon {
             .arg("--state-dir")
             .arg(self.state_directory())
             .arg("--runtime-dir")
-            .arg(self.directory.path().join("run"))
+            .arg(self.runtime_directory())
             .args(&self.extra)
             .stdin(Stdio::null());
         if let Some(first) = &self.first {
