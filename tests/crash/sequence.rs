@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use virsnap::plan::facts::{Capabilities, LiveSave};
 
 /// How many sequences a test runs by itself.
-const CASES: u32 = 300;
+const CASES: u32 = 500;
 /// No new sequence is begun after that long, unless `PROPTEST_CASES` asks for more.
 const BUDGET: Duration = Duration::from_secs(30);
 const LENGTH: usize = 24;
