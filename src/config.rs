@@ -8,6 +8,7 @@
 //!
 //! Must not know: what the daemon does with them.
 
+use crate::model::risk::RiskyRevert;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use std::fmt;
@@ -28,6 +29,8 @@ pub struct Settings {
     /// `driver = ["qemu"]`.
     #[serde(default)]
     pub driver: Vec<Driver>,
+    /// `risky-revert = "allow"`.
+    pub risky_revert: Option<RiskyRevert>,
 }
 
 /// Which bus to serve on.
@@ -148,6 +151,7 @@ impl Settings {
             state_dir: self.state_dir.or(under.state_dir),
             runtime_dir: self.runtime_dir.or(under.runtime_dir),
             driver: if self.driver.is_empty() { under.driver } else { self.driver },
+            risky_revert: self.risky_revert.or(under.risky_revert),
         }
     }
 }
@@ -212,6 +216,8 @@ pub struct Config {
     pub runtime_dir: Utf8PathBuf,
     /// At least one, each once.
     pub drivers: Vec<Driver>,
+    /// Whether a revert may end a running hypervisor without FORCE.
+    pub risky_revert: RiskyRevert,
 }
 
 impl Config {
@@ -246,6 +252,7 @@ impl Config {
             state_dir: directory("state-dir", "HOME", settings.state_dir.or(state))?,
             runtime_dir: directory("runtime-dir", "XDG_RUNTIME_DIR", settings.runtime_dir.or(runtime))?,
             drivers,
+            risky_revert: settings.risky_revert.unwrap_or_default(),
         })
     }
 }
@@ -272,6 +279,7 @@ mod tests {
         let root = Config::decide(Settings::default(), &Surroundings { root: true, ..user() }).unwrap();
         assert_eq!((root.bus, root.bus_name.as_str()), (Bus::System, "org.libvirt"));
         assert_eq!((root.state_dir.as_str(), root.runtime_dir.as_str()), ("/var/lib/virsnap", "/run/virsnap"));
+        assert_eq!(root.risky_revert, RiskyRevert::Allow);
         assert_eq!(root.drivers, [Driver::Qemu, Driver::Test]);
         let user = Config::decide(Settings::default(), &user()).unwrap();
         assert_eq!(user.bus, Bus::Session);
@@ -298,6 +306,7 @@ mod tests {
             ("driver = ['vbox']\n", "f:1:10: unknown driver 'vbox': it is qemu, xen or test"),
             ("bus = 'sytem'\n", "f:1:7: 'sytem' is neither 'system' nor 'session' nor the address of a bus"),
             ("bus = \n", "f:1:7: "),
+            ("risky-revert = 'no'\n", "f:1:16: 'no' is neither 'allow' nor 'refuse'"),
         ] {
             let told = Settings::parse("f".into(), text).unwrap_err().to_string();
             assert!(told.starts_with(error), "{told}");

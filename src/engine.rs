@@ -13,6 +13,7 @@ mod metadata;
 pub mod parameters;
 mod recover;
 mod report;
+mod saves;
 pub mod service;
 mod sizes;
 mod snapshots;

@@ -7,5 +7,6 @@ pub mod flags;
 pub mod ids;
 pub mod path;
 pub mod record;
+pub mod risk;
 pub mod snapshot;
 pub mod tree;

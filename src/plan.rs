@@ -1,6 +1,7 @@
 //! From what is asked and what is there to what will be done: pure functions without files,
 //! clocks or randomness. See [`steps`] for what a plan is, and [`defects`] for where libvirt's own fails.
 
+pub mod abi;
 pub mod align;
 mod checks;
 pub mod create;
@@ -12,4 +13,5 @@ pub mod graph;
 pub mod redefine;
 pub mod refusal;
 pub mod revert;
+pub mod saved;
 pub mod steps;

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use virsnap::model::domain::DomainState;
 use virsnap::model::flags::{CreateFlags, RevertFlags};
 use virsnap::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
+use virsnap::model::risk::RiskyRevert;
 use virsnap::model::snapshot::{Snapshot, SnapshotTexts};
 use virsnap::model::tree::Tree;
+use virsnap::plan::abi;
 use virsnap::plan::create::{self, CreateRequest};
 use virsnap::plan::delete::{self, DeleteRequest};
 use virsnap::plan::facts::{Backend, Backends, Capabilities, Facts, FileFact, FileKind, ImageHeader, LiveSave, Tag};
@@ -47,6 +49,7 @@ fn domain_xml(disks: &[(&str, &str)]) -> String {
 }
 
 /// A domain with its files, as far as the planner sees them.
+#[derive(Clone)]
 struct World {
     xml: String,
     state: DomainState,
@@ -57,6 +60,7 @@ struct World {
     caps: Capabilities,
     backends: Backends,
     now: i64,
+    risky: RiskyRevert,
 }
 
 impl World {
@@ -71,6 +75,7 @@ impl World {
             caps: Capabilities::qemu(LiveSave::Background),
             backends: Backends::new(),
             now: 100,
+            risky: RiskyRevert::Allow,
         };
         for (_, file) in disks {
             world.image(&format!("/i/{file}"), None);
@@ -97,7 +102,7 @@ impl World {
     }
 
     fn facts(&self) -> Facts {
-        Facts { files: self.files.clone() }
+        Facts { files: self.files.clone(), ..Facts::default() }
     }
 
     fn tree(&self) -> Tree {
@@ -173,11 +178,15 @@ impl World {
             domain_name: "g",
             instance: self.instance(),
             new_instance: instance(2),
+            live_xml: self.state.is_active().then_some(self.xml.as_str()),
+            state: self.state,
             persistent: true,
+            saved: None,
             graph: self.graph(&tree, &images),
             name: &name,
             texts: &texts,
             flags,
+            risky: self.risky,
             now: self.now,
         };
         let draft = revert::draft(&request).map_err(|e| e.to_string())?;
@@ -215,7 +224,7 @@ impl World {
                     self.files.remove(path);
                 }
                 Settle::Stop { .. } => self.state = DomainState::Shutoff,
-                Settle::Start(_) | Settle::Resume { .. } => self.state = DomainState::Running,
+                Settle::Start(_) | Settle::Reload(_) | Settle::Resume { .. } => self.state = DomainState::Running,
                 Settle::Repoint { image, backing } | Settle::PullUp { image, onto: Some(backing), .. } => {
                     self.image(image.path.as_str(), Some(backing));
                 }
@@ -301,6 +310,7 @@ fn show(plan: &Plan) -> String {
             Prepare::TagDisks { tag, images, .. } => {
                 format!("tag {tag} of the running {}", images.iter().map(image).collect::<Vec<_>>().join(" "))
             }
+            Prepare::Start(s) => format!("start with {:?}", s.memory),
             Prepare::Freeze { .. } => "freeze".to_owned(),
         };
         line("prepare", text);
@@ -319,6 +329,7 @@ fn show(plan: &Plan) -> String {
             Settle::Pause { .. } => "pause".to_owned(),
             Settle::Thaw { .. } => "thaw".to_owned(),
             Settle::Stop { .. } => "stop".to_owned(),
+            Settle::Reload(s) => format!("reload {:?}", s.memory),
             Settle::Start(s) => format!("start with {:?}", s.memory),
             Settle::ApplyTag { image: i, tag } => format!("apply tag {tag} of {}", i.path),
             Settle::RemoveTag { instance, images, tag } => {
@@ -563,4 +574,78 @@ fn creating_and_reverting_on_xen() {
         stuck.create(&named("s"), CreateFlags::empty()).unwrap_err()
     );
     insta::assert_snapshot!(out);
+}
+
+/// Every target from every state with every flag, on both hypervisors, under both policies.
+#[test]
+fn what_ends_a_running_guest_needs_force_where_that_is_asked_for() {
+    use DomainState::{Paused, Running, Shutoff};
+    let mut refused = 0;
+    for caps in [Capabilities::qemu(LiveSave::Background), Capabilities::xen()] {
+        let mut world = World { caps, ..World::new(Shutoff, ONE) };
+        world.create(&named("off"), CreateFlags::DISK_ONLY).unwrap();
+        world.state = Running;
+        world.create(&named("disks"), CreateFlags::DISK_ONLY).unwrap();
+        world.create(&with_memory("memory"), CreateFlags::empty()).unwrap();
+        for policy in [RiskyRevert::Allow, RiskyRevert::Refuse] {
+            for (state, target) in
+                [Shutoff, Running, Paused].into_iter().flat_map(|s| ["off", "disks", "memory"].map(|t| (s, t)))
+            {
+                for flags in [RevertFlags::empty(), RevertFlags::RUNNING, RevertFlags::PAUSED] {
+                    let at = World { state, risky: policy, ..world.clone() };
+                    let risky = policy == RiskyRevert::Refuse && state != Shutoff && target != "memory";
+                    match at.clone().revert(target, flags) {
+                        Ok(_) => assert!(!risky, "{state:?} to {target} with {flags:?}"),
+                        Err(error) => {
+                            let named =
+                                format!("revert requires force: domain is active, and snapshot '{target}' has state");
+                            assert!(risky && error.starts_with(&named), "{error}");
+                            refused += 1;
+                        }
+                    }
+                    let forced = at.clone().revert(target, flags | RevertFlags::FORCE).unwrap();
+                    let stops = forced.settle.iter().any(|s| matches!(s, Settle::Stop { .. }));
+                    assert_eq!(stops, state != Shutoff, "{state:?} to {target} with {flags:?}");
+                }
+            }
+        }
+    }
+    assert_eq!(refused, 2 * 2 * 2 * 3);
+}
+
+/// The running definition before and after a change, and what the refusal says; `None`: a guest does not see it.
+#[test]
+fn the_first_difference_of_two_machines_is_named() {
+    let devices = "    <interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/></interface>\n    \
+                   <graphics type='vnc' port='-1'/>\n    <serial type='pty'><target port='0'/></serial>\n  </devices>";
+    let machine = domain_xml(ONE).replace("  </devices>", devices);
+    for (old, new, difference) in [
+        ("<memory>1024", "<memory>2048", Some("Target domain max memory 2048 does not match source 1024")),
+        ("<os>", "<vcpu>3</vcpu><os>", Some("Target domain vCPU max 3 does not match source 1")),
+        ("type='qemu'", "type='kvm'", Some("Target domain virt type kvm does not match source qemu")),
+        ("bus='virtio'", "bus='scsi'", Some("Target disk vda bus scsi does not match source virtio")),
+        ("00:01", "00:02", Some("Target interface 0 address=52:54:00:00:00:02 type=virtio does not match source")),
+        (
+            "    <serial",
+            "    <sound model='ich6'/><serial",
+            Some("Target domain sound count 1 does not match source 0"),
+        ),
+        (
+            "<os>",
+            "<cpu mode='host-model'/><os>",
+            Some("Target domain <cpu> <cpu mode='host-model'></> does not match source "),
+        ),
+        ("port='-1'", "port='5900'", None),
+        ("/i/a.", "/i/other.", None),
+        ("<serial type='pty'>", "<serial type='null'>", None),
+        ("<name>g", "<title>t</title><name>g", None),
+    ] {
+        let changed = machine.replacen(old, new, 1);
+        assert_ne!(changed, machine, "{old}");
+        let told = abi::difference(&machine, &changed).unwrap().map(|d| d.to_string());
+        match difference {
+            Some(text) => assert!(told.as_deref().is_some_and(|t| t.starts_with(text)), "{told:?}, not {text}"),
+            None => assert_eq!(told, None, "{new}"),
+        }
+    }
 }

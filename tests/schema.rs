@@ -81,6 +81,33 @@ fn everything_that_is_written_is_valid() {
     }
 }
 
+/// What virsnap understands beyond libvirt is in namespaces of its own.
+#[test]
+fn our_own_elements_are_valid_in_their_namespaces_only() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (mixed, tag) = ("xmlns:v='urn:virsnap:snapshot:1'", "xmlns:v='urn:org.virsnap:snapshot:1'");
+    let mut files = Vec::new();
+    for (valid, inside) in [
+        (true, format!("<v:mixed {mixed}/><name>s</name>")),
+        (true, format!("<v:tag {tag}>old</v:tag>")),
+        (false, format!("<v:mixed {mixed}/><v:mixed {mixed}/>")),
+        (false, format!("<v:mixed {mixed}>yes</v:mixed>")),
+        (false, format!("<v:tag {tag}/>")),
+        (false, format!("<v:tag {tag}>{}</v:tag>", "x".repeat(256))),
+        (false, "<mixed/>".into()),
+        (false, "<tag>old</tag>".into()),
+        (false, "<v:mixed xmlns:v='urn:another'/>".into()),
+    ] {
+        let text = format!("<domainsnapshot>{inside}</domainsnapshot>");
+        assert_eq!(ours(&text), Some(valid), "{text}");
+        let path = directory.path().join(format!("{}.xml", files.len()));
+        std::fs::write(&path, text).expect("writable");
+        files.push(path);
+    }
+    let Some(theirs) = theirs(&files) else { return };
+    assert_eq!(theirs.iter().filter(|v| **v).count(), 2);
+}
+
 #[test]
 fn spoiled_documents_are_judged_as_xmllint_judges_them() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -170,6 +197,27 @@ fn the_message_names_element_and_line() {
     }
 }
 
+#[test]
+fn no_input_panics() {
+    let mut dice = Dice(0xbad);
+    let texts: Vec<String> = examples().iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+    let junk =
+        ["<", ">", "/", "'", "=", "&#0;", "&lt;", "<![CDATA[", "]]>", "<?x ?>", "<!-- x -->", "xmlns='u'", "\u{e9}"];
+    let mut judged = 0;
+    for _ in 0..4000 {
+        let mut text = texts[dice.below(texts.len())].clone();
+        for _ in 0..=dice.below(3) {
+            let mut at = dice.below(text.len());
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            text.insert_str(at, dice.one(&junk));
+        }
+        judged += usize::from(ours(&text).is_some());
+    }
+    assert!(judged > 100, "only {judged} documents came to the schema");
+}
+
 /// The largest documents cost seconds at most, however they are made.
 #[test]
 fn no_document_takes_the_validator_long() {
@@ -239,8 +287,10 @@ const ELEMENTS: &[&str] = &[
     "inactiveDomain",
     "creationTime",
     "max_size",
+    "x:disk",
 ];
-const ATTRIBUTES: &[&str] = &["name", "snapshot", "type", "file", "dev", "protocol", "bogus", "unit", "port", "index"];
+const ATTRIBUTES: &[&str] =
+    &["name", "snapshot", "type", "file", "dev", "protocol", "bogus", "unit", "port", "index", "x:name", "xml:lang"];
 const VALUES: &[&str] = &[
     "no",
     "internal",
@@ -317,7 +367,8 @@ impl Tag {
                 Child::Text(text) => escape(text),
             })
             .collect();
-        format!("<{0}{attributes}>{inside}</{0}>", self.name)
+        let prefix = if self.name == "domainsnapshot" { " xmlns:x='urn:x'" } else { "" };
+        format!("<{0}{prefix}{attributes}>{inside}</{0}>", self.name)
     }
 
     /// One of the elements in it, or itself.

@@ -12,10 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use virsnap::config::{Bus, Config, Driver, Settings, Surroundings};
 use virsnap::dbus::{Mount, Server};
-use virsnap::engine::service::Service;
+use virsnap::engine::service::{self, Service};
 use virsnap::host::Host;
 use virsnap::host::qemu::{QemuConfig, QemuHost};
 use virsnap::host::xen::{XenConfig, XenHost};
+use virsnap::model::risk::RiskyRevert;
 use virsnap::store::Store;
 use zbus::connection::Builder;
 use zbus::fdo::RequestNameFlags;
@@ -54,6 +55,10 @@ struct Args {
     /// Serve this hypervisor: qemu, xen or test; may be given more than once [default: qemu and test]
     #[arg(long = "driver", value_name = "DRIVER")]
     drivers: Vec<Driver>,
+    /// Whether a revert may end the running hypervisor for another or for none without being
+    /// forced: allow (as libvirt) or refuse
+    #[arg(long, value_name = "POLICY")]
+    risky_revert: Option<RiskyRevert>,
 }
 
 impl Args {
@@ -76,6 +81,7 @@ impl Args {
             state_dir: absolute(self.state_dir)?,
             runtime_dir: absolute(self.runtime_dir)?,
             driver: self.drivers,
+            risky_revert: self.risky_revert,
         };
         Ok(Config::decide(said.over(file), &around)?)
     }
@@ -113,11 +119,7 @@ fn main() -> ExitCode {
 async fn serve(config: &Config) -> anyhow::Result<()> {
     // Asked for first, so that no signal kills us half way.
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&config.runtime_dir)
-        .with_context(|| format!("cannot make '{}'", config.runtime_dir))?;
+    private_dir(&config.runtime_dir)?;
     let mut drivers = Drivers { config, store: None };
     let mut services = Vec::new();
     for driver in &config.drivers {
@@ -170,7 +172,8 @@ impl Drivers<'_> {
                 (self.store(driver)?, Arc::new(XenHost::new(settings, events)))
             }
         };
-        Ok(Service::open(store, host, host_events, now).await?)
+        let settings = service::Settings { save_dir: save_dir(self.config)?, risky_revert: self.config.risky_revert };
+        Ok(Service::open_with(store, host, host_events, now, settings).await?)
     }
 
     /// The state file, for this driver.
@@ -182,6 +185,17 @@ impl Drivers<'_> {
         let store = Store::open(&self.config.state_dir, &driver)?;
         Ok(self.store.insert(store).for_driver(&driver))
     }
+}
+
+/// Where managed-save images go: guests' memories, so nobody else may look in.
+fn save_dir(config: &Config) -> anyhow::Result<Utf8PathBuf> {
+    let path = config.state_dir.join("save");
+    private_dir(&path)?;
+    Ok(path)
+}
+
+fn private_dir(path: &Utf8Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("cannot make '{path}'"))
 }
 
 /// Guests are started by themselves once after each boot, not whenever the daemon comes back: its

@@ -60,12 +60,9 @@ pub(super) async fn call(mount: &Mount, id: DomainId, member: &str, method: &Met
             let all = service.file_systems(id, bits()?).await?;
             call.reply(&(all.into_iter().map(file_system).collect::<Vec<_>>(),))
         }
-        "HasManagedSaveImage" => {
-            flags::none(bits()?, "qemuDomainHasManagedSaveImage")?;
-            // There is no managed save yet, so no domain has an image of one.
-            service.view(id)?;
-            call.reply(&(false,))
-        }
+        "HasManagedSaveImage" => call.reply(&(service.has_managed_save(id, bits()?)?,)),
+        "ManagedSave" => done(call, service.managed_save(id, bits()?).await),
+        "ManagedSaveRemove" => done(call, service.managed_save_remove(id, bits()?).await),
         "ListDomainSnapshots" => {
             let names = service.snapshot_list(id, None, bits()?)?;
             call.reply(&(names.iter().map(|name| mount.root.snapshot(id, name)).collect::<Vec<_>>(),))

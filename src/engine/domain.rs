@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance};
 use crate::model::tree::Tree;
-use crate::plan::steps::{Change, CurrentChange, LiveChange};
+use crate::plan::steps::{Change, CurrentChange, LiveChange, SavedChange};
 use crate::store::{DomainRow, LiveRow};
 use crate::xml::{domain, edit};
 use arc_swap::ArcSwap;
@@ -123,6 +123,11 @@ impl Domain {
                 s.row.inactive_xml = Some(xml.clone());
                 s.row.persistent |= change.defines;
             }
+            match &change.saved {
+                SavedChange::Keep => {}
+                SavedChange::Clear => s.row.saved = None,
+                SavedChange::Set(saved) => s.row.saved = Some(saved.clone()),
+            }
             match &change.live {
                 LiveChange::Keep => {}
                 LiveChange::Clear | LiveChange::Set { .. } => s.row.live = live,
@@ -153,10 +158,11 @@ impl State {
         self.row.inactive_xml.as_deref().filter(|_| self.row.persistent)
     }
 
-    /// The images that the definitions name.
+    /// The images that the definitions name, that of a saved guest included.
     pub(super) fn images(&self) -> Result<Vec<(DiskTarget, Image)>> {
         let mut out = Vec::new();
-        for xml in [self.live_xml(), self.inactive_xml()].into_iter().flatten() {
+        let saved = self.row.saved.as_ref().map(|s| s.xml.as_str());
+        for xml in [self.live_xml(), self.inactive_xml(), saved].into_iter().flatten() {
             for disk in domain::frozen_disks(xml)? {
                 if let Some(image) = disk.image {
                     let pair = (disk.target, image);
@@ -180,6 +186,7 @@ fn view_of(state: &State) -> View {
         name: state.row.name.clone(),
         persistent: state.row.persistent,
         autostart: state.row.autostart,
+        saved: state.row.saved.is_some(),
         updated: live.is_some_and(|l| inactive.is_some_and(|i| i != l.xml)),
         run: state.run,
         running: live.map(|l| (l.instance, number(l))),

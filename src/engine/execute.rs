@@ -8,6 +8,7 @@ use crate::host::{CommitError, Note, Probe};
 use crate::model::domain::{DomainState, RunState, reason};
 use crate::model::event::{EventKind, Lifecycle};
 use crate::model::ids::{Instance, SnapshotName};
+use crate::plan::saved;
 use crate::plan::steps::{Change, Commit, LiveChange, MemorySource, OpKind, Plan, Prepare, ResumeWhy, Settle, Start};
 use crate::store::{LiveRow, OpRow, Phase};
 use std::sync::Arc;
@@ -35,7 +36,11 @@ pub(super) struct Run<'a> {
 impl Inner {
     /// Run a new plan to its end. Whatever happens, the domain is afterwards in the world before or after it; an
     /// operation whose settling failed stays in the journal and goes on with the next call.
-    pub(super) async fn run(&self, domain: &Arc<Domain>, plan: Plan) -> Result<()> {
+    pub(super) async fn run(&self, domain: &Arc<Domain>, mut plan: Plan) -> Result<()> {
+        let state = domain.state();
+        if let (Some(saved), Some(xml)) = (&state.row.saved, state.inactive_xml()) {
+            saved::follow(&mut plan, saved, xml)?;
+        }
         self.store.begin(&plan)?;
         for line in plan.lines() {
             tracing::debug!(op = %plan.op, "{line}");
@@ -87,6 +92,9 @@ impl<'a> Run<'a> {
             (None, None) => info!(%op, ?kind, elapsed_ms, "done"),
             (Some(error), _) => warn!(%op, ?kind, elapsed_ms, %error, "failed"),
         }
+        if kind == OpKind::Discard {
+            return result; // No job, to libvirt.
+        }
         self.emit(EventKind::JobCompleted {
             operation: operation_number(kind),
             elapsed_ms,
@@ -102,6 +110,9 @@ impl<'a> Run<'a> {
             if let Err(error) = self.prepare(i).await {
                 return self.give_up(i + 1, error).await;
             }
+        }
+        if let Some(error) = self.lost_start() {
+            return self.give_up(usize::MAX, error).await;
         }
         self.report.step(self.plan.prepare.len(), "committing");
         match self.plan.commit.clone() {
@@ -130,8 +141,22 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A hypervisor that was started from a saved memory has ended before it ran: the image is still needed.
+    fn lost_start(&self) -> Option<Error> {
+        let now = self.domain.state().instance();
+        let lost = |step: &Prepare| matches!(step, Prepare::Start(s) if Some(s.instance) != now);
+        self.plan.prepare.iter().any(lost).then(|| Error::failed("the domain ended while it started"))
+    }
+
     async fn prepare(&mut self, i: usize) -> Result<()> {
         let step = self.plan.prepare[i].clone();
+        if let Prepare::Start(start) = &step {
+            return match self.start(start).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Error::failed("domain was destroyed while it started")),
+                Err(error) => Err(error),
+            };
+        }
         // Where saving stops the guest, the pause after it only says so.
         let stops = matches!(step, Prepare::Pause { .. } | Prepare::SaveMemory { was_running: true, .. });
         if stops && self.paused_at.is_none() {
@@ -145,7 +170,11 @@ impl<'a> Run<'a> {
         match step {
             Prepare::Pause { .. } => {
                 let internal = self.plan.prepare.iter().any(|p| matches!(p, Prepare::SaveTag { .. }));
-                let why = if internal { reason::PAUSED_SAVE } else { reason::PAUSED_SNAPSHOT };
+                let why = if internal || self.plan.kind == OpKind::Save {
+                    reason::PAUSED_SAVE
+                } else {
+                    reason::PAUSED_SNAPSHOT
+                };
                 self.set_run(RunState::paused(why));
                 self.lifecycle(Lifecycle::SuspendedPaused);
             }
@@ -199,6 +228,10 @@ impl<'a> Run<'a> {
     /// A small step once more if it failed.
     async fn undo_twice(&self, i: usize) -> Result<()> {
         let step = &self.plan.prepare[i];
+        if let Prepare::Start(start) = step {
+            self.inner.host.kill(start.instance, false).await?;
+            return self.gone(reason::SHUTOFF_FAILED);
+        }
         let note = self.notes.iter().find(|(n, _)| *n == i).map(|(_, note)| note);
         match self.inner.host.undo(self.plan.op, step, note).await {
             Ok(()) => Ok(()),
@@ -273,7 +306,7 @@ impl<'a> Run<'a> {
     /// that the steps before it change.
     async fn end_unfinished_starts(&self, settled: usize) -> Result<()> {
         for step in self.plan.settle.iter().skip(settled) {
-            if let Settle::Start(start) = step {
+            if let Settle::Start(start) | Settle::Reload(start) = step {
                 self.inner.host.kill(start.instance, false).await?;
             }
         }
@@ -305,7 +338,7 @@ impl<'a> Run<'a> {
                 (Settle::Pause { instance }, Ok(())) => paused = Some(*instance),
                 (Settle::Resume { .. }, Ok(())) => paused = None,
                 (_, Ok(())) => {}
-                (_, Err(error)) if step.is_must() || matches!(step, Settle::Start(_)) => {
+                (_, Err(error)) if step.is_must() || matches!(step, Settle::Start(_) | Settle::Reload(_)) => {
                     // A pivot that failed may have happened, and its overlay must not be committed
                     // again after the guest has written below it: it stands still until the retry.
                     if let Some(instance) = paused.filter(|_| !matches!(step, Settle::Pivot { .. })) {
@@ -348,13 +381,20 @@ impl<'a> Run<'a> {
                 self.inner.store.publish_step(op, self.plan.domain, change, self.done(i))?;
                 self.published(change)
             }
-            Settle::Start(_) | Settle::Resume { .. } if self.plan.kind == OpKind::Revert && gave_up_start => {
+            Settle::Start(_) | Settle::Reload(_) | Settle::Resume { .. }
+                if self.plan.kind == OpKind::Revert && gave_up_start =>
+            {
                 self.gone(reason::SHUTOFF_DESTROYED)
             }
-            Settle::Start(start) => {
-                if let Err(error) = self.start(start).await {
-                    warn!(%op, %error, "the start failed");
-                    self.reported.get_or_insert(error);
+            Settle::Start(start) | Settle::Reload(start) => {
+                let reloaded = matches!(step, Settle::Reload(_)) && self.reload(step, start).await?;
+                match if reloaded { Ok(true) } else { self.start(start).await } {
+                    Ok(true) => self.tell_reverted(start),
+                    Ok(false) => {}
+                    Err(error) => {
+                        warn!(%op, %error, "the start failed");
+                        self.reported.get_or_insert(error);
+                    }
                 }
                 // Unless this is written down the guest must not run: the next try would start it again.
                 self.inner.store.settled(op, self.done(i))
@@ -426,7 +466,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn start(&self, start: &Start) -> Result<()> {
+    /// Whether it runs; without an error it does not because somebody has destroyed it meanwhile.
+    async fn start(&self, start: &Start) -> Result<bool> {
+        if self.domain.destroys() != self.destroys {
+            return self.gone(reason::SHUTOFF_DESTROYED).map(|()| false);
+        }
         // A hypervisor of this identity never ran: this step is not recorded as done.
         self.inner.host.kill(start.instance, false).await?;
         // If it died by itself just now, that must not be taken for the new one's end.
@@ -440,30 +484,65 @@ impl<'a> Run<'a> {
         self.inner.store.set_live(self.plan.domain, Some(&row))?;
         match self.inner.host.start(start, &self.report).await {
             Ok(runtime) if self.domain.destroys() == self.destroys => {
-                let boots = start.memory == MemorySource::Boot;
-                let resumes = self.plan.settle.iter().any(|s| matches!(s, Settle::Resume { .. }));
-                let why = if boots { reason::PAUSED_USER } else { reason::PAUSED_FROM_SNAPSHOT };
+                let why = match (&start.memory, self.plan.kind) {
+                    (MemorySource::Boot, _) => reason::PAUSED_USER,
+                    // As libvirt has it, which reads a saved memory as an incoming migration.
+                    (_, OpKind::Restore) => reason::PAUSED_MIGRATION,
+                    _ => reason::PAUSED_FROM_SNAPSHOT,
+                };
                 self.domain.update(|s| {
                     s.row.live = Some(row);
                     s.runtime = runtime;
                     s.run = RunState::paused(why);
                 });
-                if !boots || !resumes {
-                    self.lifecycle(Lifecycle::StartedFromSnapshot);
-                }
-                if !resumes {
-                    self.lifecycle(Lifecycle::SuspendedFromSnapshot);
-                }
-                Ok(())
+                Ok(true)
             }
             Ok(_) => {
                 self.inner.host.kill(start.instance, false).await?;
-                self.gone(reason::SHUTOFF_DESTROYED)
+                self.gone(reason::SHUTOFF_DESTROYED)?;
+                Ok(false)
             }
             Err(error) => {
                 self.gone(reason::SHUTOFF_FAILED)?;
                 Err(error)
             }
+        }
+    }
+
+    /// Whether the running hypervisor has gone back by itself; else it is gone. Clients are told of a stop and a start, as
+    /// libvirt does both, and the domain gets another number.
+    async fn reload(&self, step: &Settle, start: &Start) -> Result<bool> {
+        if self.domain.state().instance() != Some(start.instance) {
+            return Ok(false);
+        }
+        self.lifecycle(Lifecycle::ShutdownHost);
+        self.lifecycle(Lifecycle::StoppedFromSnapshot);
+        let number = self.inner.store.next_number()?;
+        let row = LiveRow { instance: start.instance, number, xml: start.xml.clone() };
+        self.inner.store.set_live(self.plan.domain, Some(&row))?;
+        let loaded = self.inner.host.settle(self.plan.op, step, &self.report).await;
+        match loaded {
+            Ok(()) if self.domain.state().instance() == Some(start.instance) => {
+                self.domain.update(|s| {
+                    s.row.live = Some(row);
+                    s.run = RunState::paused(reason::PAUSED_FROM_SNAPSHOT);
+                });
+                return Ok(true);
+            }
+            Ok(()) => {}
+            Err(error) => warn!(op = %self.plan.op, %error, "the hypervisor is started anew to load the snapshot"),
+        }
+        self.inner.host.kill(start.instance, false).await?;
+        Ok(false)
+    }
+
+    fn tell_reverted(&self, start: &Start) {
+        let resumes = self.plan.settle.iter().any(|s| matches!(s, Settle::Resume { .. }));
+        if start.memory != MemorySource::Boot || !resumes {
+            self.lifecycle(Lifecycle::StartedFromSnapshot);
+        }
+        if !resumes {
+            self.lifecycle(Lifecycle::SuspendedFromSnapshot);
         }
     }
 
@@ -502,7 +581,15 @@ impl<'a> Run<'a> {
             ResumeWhy::Booted if state.is_active() => {
                 self.set_run(RunState::running(reason::RUNNING_BOOTED));
                 self.lifecycle(Lifecycle::ResumedUnpaused);
-                self.lifecycle(Lifecycle::StartedFromSnapshot);
+                self.lifecycle(match self.plan.kind {
+                    OpKind::Restore => Lifecycle::StartedBooted,
+                    _ => Lifecycle::StartedFromSnapshot,
+                });
+            }
+            ResumeWhy::Restored if state.is_active() => {
+                self.set_run(RunState::running(reason::RUNNING_RESTORED));
+                self.lifecycle(Lifecycle::StartedRestored);
+                self.lifecycle(Lifecycle::ResumedUnpaused);
             }
             _ => {}
         }
@@ -515,11 +602,21 @@ impl<'a> Run<'a> {
             self.inner.store.set_live(self.plan.domain, None)?;
             self.domain.update(|s| s.row.live = None);
         }
+        let (why, what) = match self.plan.kind {
+            OpKind::Save => (reason::SHUTOFF_SAVED, Lifecycle::StoppedSaved),
+            _ => (reason::SHUTOFF_FROM_SNAPSHOT, Lifecycle::StoppedFromSnapshot),
+        };
+        // After a crash of the daemon a saved guest is off before its hypervisor is.
+        if was_active || self.plan.kind == OpKind::Save {
+            self.inner.store.set_reason(self.plan.domain, why)?;
+            self.domain.update(|s| {
+                s.row.reason = why;
+                s.run = RunState::off(why);
+            });
+        }
         if was_active {
-            self.inner.store.set_reason(self.plan.domain, reason::SHUTOFF_FROM_SNAPSHOT)?;
-            self.set_run(RunState::off(reason::SHUTOFF_FROM_SNAPSHOT));
             self.lifecycle(Lifecycle::ShutdownHost);
-            self.lifecycle(Lifecycle::StoppedFromSnapshot);
+            self.lifecycle(what);
         }
         Ok(())
     }
@@ -555,6 +652,7 @@ fn is_long(step: &Settle) -> bool {
             | Settle::MergeActive { .. }
             | Settle::PullUp { .. }
             | Settle::Start(_)
+            | Settle::Reload(_)
             | Settle::Unlink { .. }
     )
 }

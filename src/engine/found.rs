@@ -75,6 +75,7 @@ impl Inner {
                 autostart: false,
                 inactive_xml: None,
                 live: None,
+                saved: None,
                 reason: reason::SHUTOFF_UNKNOWN,
             },
         };

@@ -8,6 +8,7 @@ use crate::model::event::{EventKind, Lifecycle};
 use crate::model::flags::{self, StartFlags, UndefineFlags, XmlFlags};
 use crate::model::ids::{DomainId, Instance};
 use crate::model::tree::Tree;
+use crate::plan::refusal::Refusal;
 use crate::plan::steps::{MemorySource, Start};
 use crate::store::{DomainRow, LiveRow};
 use crate::xml::{domain, edit};
@@ -54,6 +55,7 @@ impl Service {
             autostart: false,
             inactive_xml: Some(text),
             live: None,
+            saved: None,
             reason: reason::SHUTOFF_UNKNOWN,
         };
         self.inner.store.put_domain(&row)?;
@@ -76,6 +78,7 @@ impl Service {
                     autostart: false,
                     inactive_xml: None,
                     live: None,
+                    saved: None,
                     reason: reason::SHUTOFF_UNKNOWN,
                 };
                 self.inner.store.put_domain(&row)?;
@@ -86,6 +89,10 @@ impl Service {
         self.inner.finish_open_ops(&domain).await?;
         if domain.state().is_active() {
             return Err(Error::invalid(format!("domain is already active as '{}'", domain.view().name)));
+        }
+        // libvirt boots it, and restores the image over the changed disks at the next start.
+        if let Some(saved) = domain.state().row.saved {
+            return Err(Refusal::CreateSaved(saved.path).into());
         }
         let started = self.inner.boot(&domain, text, flags).await;
         if started.is_err() {
@@ -204,7 +211,11 @@ impl Service {
         if !state.is_active() && !state.tree.is_empty() && !flags.contains(UndefineFlags::SNAPSHOTS_METADATA) {
             return Err(Error::invalid(format!("cannot delete inactive domain with {} snapshots", state.tree.len())));
         }
+        if state.row.saved.is_some() && !flags.contains(UndefineFlags::MANAGED_SAVE) {
+            return Err(Refusal::UndefineSaved.into());
+        }
         self.inner.finish_open_ops(&domain).await?;
+        self.inner.discard_saved(&domain).await?;
         if state.is_active() {
             let mut row = domain.state().row;
             row.persistent = false;
@@ -292,6 +303,9 @@ impl Inner {
         self.finish_open_ops(domain).await?;
         let state = domain.state();
         let xml = state.inactive_xml().ok_or_else(|| Error::new(Code::NoDomain, state.row.name.clone()))?.to_owned();
+        if state.row.saved.is_some() {
+            return self.restore(domain, &xml, flags).await;
+        }
         self.boot(domain, xml, flags).await
     }
 

@@ -132,6 +132,9 @@ fn instances(plan: &Plan) -> BTreeSet<Instance> {
             | Prepare::TagDisks { instance, .. } => {
                 out.insert(*instance);
             }
+            Prepare::Start(start) => {
+                out.insert(start.instance);
+            }
             Prepare::Reserve { .. } | Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::CreateTag { .. } => {}
         }
     }
@@ -158,7 +161,7 @@ fn instances(plan: &Plan) -> BTreeSet<Instance> {
             | Settle::PullUp { instance, .. } => {
                 out.extend(*instance);
             }
-            Settle::Start(start) => {
+            Settle::Start(start) | Settle::Reload(start) => {
                 out.insert(start.instance);
             }
             Settle::Publish(_) | Settle::ApplyTag { .. } | Settle::Repoint { .. } | Settle::Unlink { .. } => {}

@@ -15,6 +15,9 @@ pub(super) fn operation_number(kind: OpKind) -> i32 {
         OpKind::Create => 6,
         OpKind::Revert => 7,
         OpKind::Delete => 10,
+        OpKind::Save => 2,
+        OpKind::Restore => 3,
+        OpKind::Discard => 0,
     }
 }
 
@@ -97,6 +100,7 @@ pub(super) fn prepare_name(step: &Prepare) -> &'static str {
         Prepare::Freeze { .. } => "freezing file systems",
         Prepare::Pause { .. } => "pausing",
         Prepare::SaveMemory { .. } | Prepare::LiveSave { .. } | Prepare::AwaitSave { .. } => "saving memory",
+        Prepare::Start(_) => "starting",
         Prepare::SaveTag { .. } | Prepare::TagDisks { .. } | Prepare::CreateTag { .. } => "saving into images",
     }
 }
@@ -110,6 +114,7 @@ pub(super) fn settle_name(step: &Settle) -> &'static str {
         Settle::Thaw { .. } => "thawing file systems",
         Settle::Stop { .. } => "stopping",
         Settle::Start(_) => "starting",
+        Settle::Reload(_) => "loading",
         Settle::ApplyTag { .. } => "restoring images",
         Settle::RemoveTag { .. } => "removing tags",
         Settle::MergeDown { .. } | Settle::MergeActive { .. } | Settle::PullUp { .. } | Settle::Repoint { .. } => {

@@ -8,8 +8,10 @@ use crate::host::{Host, HostEvent};
 use crate::model::event::{Event, EventKind};
 use crate::model::flags;
 use crate::model::ids::DomainId;
+use crate::model::risk::RiskyRevert;
 use crate::model::tree::Tree;
 use crate::store::Store;
+use camino::Utf8PathBuf;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,10 +25,26 @@ pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) host: Arc<dyn Host>,
     pub(super) clock: Clock,
+    pub(super) settings: Settings,
     /// Answered once every event of the host that came before was acted on.
     asks: mpsc::UnboundedSender<oneshot::Sender<()>>,
     domains: RwLock<HashMap<DomainId, Arc<Domain>>>,
     listeners: Mutex<Vec<mpsc::UnboundedSender<Event>>>,
+}
+
+/// What whoever runs the service decides.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where managed-save images go; it exists.
+    pub save_dir: Utf8PathBuf,
+    /// What a revert may do to a running guest.
+    pub risky_revert: RiskyRevert,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { save_dir: "/var/lib/virsnap/save".into(), risky_revert: RiskyRevert::default() }
+    }
 }
 
 /// Tells the time: seconds since the Epoch.
@@ -38,12 +56,30 @@ impl Service {
     pub async fn open(
         store: Store,
         host: Arc<dyn Host>,
-        mut host_events: mpsc::UnboundedReceiver<HostEvent>,
+        host_events: mpsc::UnboundedReceiver<HostEvent>,
         clock: Clock,
     ) -> Result<Self> {
+        Self::open_with(store, host, host_events, clock, Settings::default()).await
+    }
+
+    /// The same with settings other than the defaults.
+    pub async fn open_with(
+        store: Store,
+        host: Arc<dyn Host>,
+        mut host_events: mpsc::UnboundedReceiver<HostEvent>,
+        clock: Clock,
+        settings: Settings,
+    ) -> Result<Self> {
         let (asks, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
-        let inner =
-            Arc::new(Inner { store, host, clock, asks, domains: RwLock::default(), listeners: Mutex::default() });
+        let inner = Arc::new(Inner {
+            store,
+            host,
+            clock,
+            settings,
+            asks,
+            domains: RwLock::default(),
+            listeners: Mutex::default(),
+        });
         for row in inner.store.domains()? {
             let (snapshots, current) = inner.store.snapshots(row.id)?;
             let run = off(&row);
@@ -194,7 +230,7 @@ impl ListFilter {
                 (0x40, state == DomainState::Shutoff),
                 (0x80, other),
             ])
-            && group(&[(0x100, false), (0x200, true)])
+            && group(&[(0x100, view.saved), (0x200, !view.saved)])
             && group(&[(0x400, view.autostart), (0x800, !view.autostart)])
             && group(&[(0x1000, snapshots), (0x2000, !snapshots)])
             && group(&[(0x4000, false), (0x8000, true)])

@@ -103,10 +103,14 @@ impl Service {
             instance: state.instance(),
             new_instance: Instance(uuid::Uuid::new_v4()),
             persistent: state.row.persistent,
+            live_xml: state.live_xml(),
+            state: state.run.state,
+            saved: state.row.saved.as_ref(),
             graph: surroundings.graph(&state, &foreign),
             name,
             texts: &texts,
             flags,
+            risky: self.inner.settings.risky_revert,
             now: (self.inner.clock)(),
         };
         let draft = revert::draft(&request)?;
@@ -290,6 +294,7 @@ impl Inner {
         for other in self.all().into_iter().filter(|d| d.id != domain.id) {
             let state = other.state();
             others.extend(state.images()?.into_iter().map(|(_, i)| i.path));
+            others.extend(state.row.saved.iter().map(|s| s.path.clone()));
             if let Some(xml) = state.live_xml() {
                 let written =
                     xml::domain::view(xml)?.disks.into_iter().filter(|d| !d.readonly).filter_map(|d| d.source);

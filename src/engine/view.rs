@@ -16,6 +16,8 @@ pub struct View {
     pub persistent: bool,
     /// Whether the daemon starts it.
     pub autostart: bool,
+    /// Whether a managed-save image waits for its start.
+    pub saved: bool,
     /// Whether the persistent definition differs from the running one (`Updated`).
     pub updated: bool,
     /// State and reason.

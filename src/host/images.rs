@@ -29,7 +29,7 @@ pub async fn look(paths: &[Utf8PathBuf]) -> Result<Facts> {
         // What was asked for is probed; what is only a raw backing file is not.
         for path in &paths {
             if !facts.files.contains_key(path) {
-                facts.files.insert(path.clone(), look_at(path, None));
+                insert(&mut facts, path, None);
             }
         }
         for path in &paths {
@@ -47,7 +47,7 @@ pub async fn overlays_beside(paths: &[Utf8PathBuf]) -> Result<Facts> {
         let mut facts = Facts::default();
         for entry in directories.iter().filter_map(|d| d.read_dir_utf8().ok()).flatten().flatten() {
             if entry.file_type().is_ok_and(|t| t.is_file()) {
-                let fact = look_at(entry.path(), None);
+                let (fact, _) = look_at(entry.path(), None);
                 if fact.header.as_ref().is_some_and(|h| h.backing.is_some()) {
                     facts.files.insert(entry.path().to_owned(), fact);
                 }
@@ -74,7 +74,9 @@ fn follow(start: &Utf8Path, facts: &mut Facts) {
         } else if chain.len() >= MAX_DEPTH {
             "is too deep"
         } else {
-            facts.files.entry(backing.clone()).or_insert_with(|| look_at(&backing, format.as_deref()));
+            if !facts.files.contains_key(&backing) {
+                insert(facts, &backing, format.as_deref());
+            }
             chain.push(backing);
             continue;
         };
@@ -86,8 +88,17 @@ fn follow(start: &Utf8Path, facts: &mut Facts) {
     }
 }
 
-fn look_at(path: &Utf8Path, declared: Option<&str>) -> FileFact {
-    let bare = |kind| FileFact { kind, header: None, saved_memory: false };
+fn insert(facts: &mut Facts, path: &Utf8Path, declared: Option<&str>) {
+    let (fact, definition) = look_at(path, declared);
+    facts.files.insert(path.to_owned(), fact);
+    if let Some(definition) = definition {
+        facts.headers.insert(path.to_owned(), definition.map_err(|e| e.message().to_owned()));
+    }
+}
+
+/// What it is, and for a save image the definition in its header.
+fn look_at(path: &Utf8Path, declared: Option<&str>) -> (FileFact, Option<Result<String>>) {
+    let bare = |kind| (FileFact { kind, header: None, saved_memory: false }, None);
     let unreadable = |e: std::io::Error| {
         let e = Error::system(format!("Failed to open file '{path}'"), &e);
         bare(FileKind::Unreadable(e.message().to_owned()))
@@ -118,7 +129,8 @@ fn look_at(path: &Utf8Path, declared: Option<&str>) -> FileFact {
             None
         }
     };
-    FileFact { kind, header, saved_memory: save_image::is_whole(&file) }
+    let definition = save_image::definition(&file);
+    (FileFact { kind, header, saved_memory: matches!(definition, Some(Ok(_))) }, definition)
 }
 
 /// Open for reading, without waiting on a FIFO that somebody put there.

@@ -79,11 +79,14 @@ fn is_complete(file: &File) -> bool {
     file.read_exact_at(&mut magic, 0).is_ok() && magic == *COMPLETE
 }
 
-/// Whether it is a complete save image whose stream begins within the file.
-#[must_use]
-pub fn is_whole(file: &File) -> bool {
-    let length = || file.metadata().map_or(0, |m| m.len());
-    is_complete(file) && parse(file).is_ok_and(|header| header.data_offset < length())
+/// The definition in the header of a complete save image whose stream begins within the file; `None` for any other file.
+pub fn definition(file: &File) -> Option<Result<String>> {
+    let read = || {
+        let header = parse(file)?;
+        let length = file.metadata().map_or(0, |m| m.len());
+        if header.data_offset < length { Ok(header.xml) } else { Err(Error::failed("failed to read domain XML")) }
+    };
+    is_complete(file).then(read)
 }
 
 /// Read the header of a complete save image; refusals have libvirt's words.

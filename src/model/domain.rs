@@ -1,5 +1,6 @@
 //! A domain's run state, with libvirt's numbers.
 
+use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// `virDomainState`.
@@ -36,11 +37,13 @@ pub struct RunState {
 #[allow(missing_docs)]
 pub mod reason {
     pub const RUNNING_BOOTED: i32 = 1;
+    pub const RUNNING_RESTORED: i32 = 3;
     pub const RUNNING_FROM_SNAPSHOT: i32 = 4;
     pub const RUNNING_UNPAUSED: i32 = 5;
     pub const RUNNING_SAVE_CANCELED: i32 = 7;
     pub const PAUSED_UNKNOWN: i32 = 0;
     pub const PAUSED_USER: i32 = 1;
+    pub const PAUSED_MIGRATION: i32 = 2;
     pub const PAUSED_SAVE: i32 = 3;
     pub const PAUSED_IOERROR: i32 = 5;
     pub const PAUSED_FROM_SNAPSHOT: i32 = 7;
@@ -51,6 +54,7 @@ pub mod reason {
     pub const SHUTOFF_SHUTDOWN: i32 = 1;
     pub const SHUTOFF_DESTROYED: i32 = 2;
     pub const SHUTOFF_CRASHED: i32 = 3;
+    pub const SHUTOFF_SAVED: i32 = 5;
     pub const SHUTOFF_FAILED: i32 = 6;
     pub const SHUTOFF_FROM_SNAPSHOT: i32 = 7;
     pub const SHUTOFF_DAEMON: i32 = 8;
@@ -72,6 +76,20 @@ impl RunState {
     pub fn paused(reason: i32) -> Self {
         Self { state: DomainState::Paused, reason }
     }
+}
+
+/// A guest that is off and goes on at the next start: its managed-save image.
+///
+/// The definition is kept beside the image, not only in its header, because it follows the domain's disks when snapshots
+/// of the saved guest move them to other images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagedSave {
+    /// The memory, a complete save image.
+    pub path: Utf8PathBuf,
+    /// The definition that it was saved with.
+    pub xml: String,
+    /// Whether it runs again after a start.
+    pub running: bool,
 }
 
 /// What only a started hypervisor knows and `GetXMLDesc` of a running domain adds.

@@ -155,6 +155,17 @@ flags! {
     }
 }
 flags! {
+    /// `virDomainSaveRestoreFlags`.
+    SaveFlags {
+        /// Ignore the file-system cache.
+        BYPASS_CACHE = 0x1;
+        /// It runs when it is restored, whatever it does now.
+        RUNNING = 0x2;
+        /// It is paused when it is restored, whatever it does now.
+        PAUSED = 0x4;
+    }
+}
+flags! {
     /// `virDomainXMLFlags`.
     XmlFlags {
         /// With passwords.

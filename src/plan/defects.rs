@@ -60,6 +60,6 @@
 //! | K36 | believes `<privateData>` of a caller; `ATOMIC` means nothing | drops it; every switch of disks is atomic | `what_only_the_daemon_may_say_is_not_believed`, `atomic_is_a_promise_that_is_always_kept`, `disks_are_switched_all_or_none` |
 //! | K37 | an unlisted disk that its domain wants external gives an error about mixing | the same words, before anything is done | `a_disk_that_its_domain_wants_external_is_refused_before_anything_is_done` |
 //! | K38 | libvirt-dbus reads past a short path; four slow calls block all others | paths are parsed; calls wait for their own domain only | `a_path_that_is_too_short_is_an_error_and_nothing_more`, `a_flood_of_calls_is_answered_call_by_call` |
-//! | K39 | its test driver has rules of its own | the simulator has the planner of the real hosts | `snapshots_are_taken_listed_reverted_to_and_deleted` |
+//! | K39 | its test driver has rules of its own | the simulator has the planner of the real hosts | `every_kind_of_snapshot_is_taken_reverted_to_and_deleted_with_the_events_of_qemu` |
 //! | K40 | a revert of several disks that are off goes on over a failure and ends half done | goes forward until all are back | `revert_internal_off` |
 //! | K41 | a create hangs when its QEMU is killed | ends with an error in the world before | `a_qemu_that_dies_in_the_middle_leaves_the_before_world`, `a_step_that_waits_ends_when_the_guest_dies` |

@@ -65,6 +65,10 @@ pub struct FileFact {
 pub struct Facts {
     /// By path.
     pub files: BTreeMap<Utf8PathBuf, FileFact>,
+    /// Of each save image that was looked at: the definition in its header, or why there is none. Without an entry there
+    /// is no such header.
+    #[serde(default)]
+    pub headers: BTreeMap<Utf8PathBuf, Result<String, String>>,
 }
 
 impl Facts {

@@ -1,6 +1,7 @@
 //! Planning a redefinition: metadata only, checked as libvirt checks it
 //! (`qemuSnapshotRedefine`, `virDomainSnapshotRedefinePrep`), touching no image.
 
+use super::abi;
 use super::align::{self, Mode};
 use super::create::check_name;
 use super::facts::{Backends, Capabilities, Facts, Transients};
@@ -164,16 +165,9 @@ fn check_state(name: &SnapshotName, old: SnapshotState, new: SnapshotState) -> R
 
 /// The part of libvirt's ABI check that a metadata change can break.
 fn check_abi(old: &DomainView, new: &DomainView) -> Result<(), Refusal> {
-    let differs =
-        |what, new: String, old: String| if new == old { Ok(()) } else { Err(Refusal::Abi { what, new, old }) };
     if old.name != new.name {
-        return Err(Refusal::Abi { what: "name", new: format!("'{}'", new.name), old: format!("'{}'", old.name) });
+        let quoted = |name: &str| format!("'{name}'");
+        return Err(Refusal::Abi { what: "domain name".to_owned(), new: quoted(&new.name), old: quoted(&old.name) });
     }
-    differs("max memory", new.memory_kib.to_string(), old.memory_kib.to_string())?;
-    differs("vCPU max", new.vcpus.to_string(), old.vcpus.to_string())?;
-    let text = |m: &Option<String>| m.clone().unwrap_or_default();
-    if old.machine.is_some() && new.machine.is_some() {
-        differs("machine type", text(&new.machine), text(&old.machine))?;
-    }
-    Ok(())
+    abi::check_core(old, new)
 }

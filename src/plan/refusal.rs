@@ -110,6 +110,20 @@ pub enum Refusal {
     TransientRevert,
     #[error("snapshot '{0}' lacks domain '{1}' rollback info")]
     NoDefinition(String, String),
+    #[error(
+        "snapshot without memory state, removal of existing managed saved state strongly recommended to avoid corruption"
+    )]
+    SavedStateInTheWay,
+    #[error("cannot do managed save for transient domain")]
+    SaveTransient,
+    #[error("Refusing to undefine while domain managed save image exists")]
+    UndefineSaved,
+    #[error("domain has a managed save image '{0}': start it, or remove the image")]
+    CreateSaved(Utf8PathBuf),
+    #[error("managed save image '{0}' is missing; a start with force boot does without it")]
+    SavedMissing(Utf8PathBuf),
+    #[error("managed save image '{0}' is incomplete; a start with force boot does without it")]
+    SavedBroken(Utf8PathBuf),
     #[error("source disk for '{0}' is not a regular file, reverting to snapshot is not supported")]
     RevertNeedsFiles(String),
     #[error("snapshot disk '{0}' was target of not completed snapshot delete")]
@@ -154,8 +168,14 @@ pub enum Refusal {
     DiskOnlyFull(String),
     #[error("missing domain in snapshot")]
     NoDomain,
-    #[error("Target domain {what} {new} does not match source {old}")]
-    Abi { what: &'static str, new: String, old: String },
+    #[error("Target {what} {new} does not match source {old}")]
+    Abi { what: String, new: String, old: String },
+    #[error("{0}")]
+    RiskyMachine(Box<Self>),
+    #[error("domain is active, and snapshot '{0}' has state '{1}': reverting to it stops the guest")]
+    RiskyOff(String, &'static str),
+    #[error("{0}")]
+    MemoryHeader(String),
 }
 
 impl Refusal {
@@ -163,9 +183,15 @@ impl Refusal {
         use Refusal::*;
         match self {
             NoAgent => Code::ArgumentUnsupported,
-            NotRunning | ImageBusy { .. } | HaltTransient | TransientRevert | HalfDeleted(_) | TransientMigration => {
-                Code::OperationInvalid
-            }
+            SaveTransient
+            | UndefineSaved
+            | CreateSaved(_)
+            | NotRunning
+            | ImageBusy { .. }
+            | HaltTransient
+            | TransientRevert
+            | HalfDeleted(_)
+            | TransientMigration => Code::OperationInvalid,
             NameSlash(_) | NameDot(_) => Code::XmlDetail,
             LiveNeedsMemory
             | InternalNeedsMemory
@@ -186,6 +212,9 @@ impl Refusal {
             | TagMissing { .. }
             | TagTwice { .. }
             | NoVmstate(_)
+            | MemoryHeader(_)
+            | SavedMissing(_)
+            | SavedBroken(_)
             | MemoryBroken
             | DiskGone { .. }
             | NotInChain
@@ -193,7 +222,7 @@ impl Refusal {
             | NameTooLong { .. } => Code::OperationFailed,
             ReuseMissing { .. } | CannotStat { .. } | MemoryMissing { .. } => Code::SystemError,
             NoSnapshot(_) | NoParent(_) | NoCurrent => Code::NoDomainSnapshot,
-            NoDefinition(..) => Code::SnapshotRevertRisky,
+            NoDefinition(..) | SavedStateInTheWay | RiskyMachine(_) | RiskyOff(..) => Code::SnapshotRevertRisky,
             DiskNotFound(_)
             | OwnParent(_)
             | ParentMissing { .. }

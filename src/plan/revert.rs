@@ -4,11 +4,22 @@
 //! hypervisor is stopped after it, and overlays that nothing names any more go last (K3: never
 //! because of what a snapshot's record says alone).
 //!
+//! A running guest whose machine is the target's in every word goes back within its hypervisor ([`Settle::Reload`]): its
+//! connections stay. Clients are told what libvirt tells, which stops and starts one at every revert. Where the machine
+//! differs, or has state beside its images, a new hypervisor is started.
+//!
+//! A managed-save image goes with the state that is given up (K11): libvirt keeps it, and loads it at the next start over
+//! the reverted disks.
+//!
+//! Whether a revert may end the running hypervisor without FORCE is a setting ([`RiskyRevert`]).
+//!
 //! Differences from libvirt, on purpose: read-only disks and empty drives get no overlay (K24); a disk that the snapshot
 //! excluded (`no`) keeps its current image, because the snapshot holds no state of it;
 //! an overlay name that is taken gets a counter (K21); a snapshot whose deletion has begun is refused (K5); an internal snapshot
-//! beneath another snapshot's layer is refused (K9).
+//! beneath another snapshot's layer is refused (K9); a memory file that was saved under an earlier name of the domain is taken (K27),
+//! one of another machine is refused before the guest is touched.
 
+use super::abi;
 use super::align::overlay_path;
 use super::definition::{replace_image, set_image};
 use super::facts::{Facts, FileFact, FileKind};
@@ -16,11 +27,13 @@ use super::graph::Graph;
 use super::refusal::Refusal;
 use super::steps::{
     Change, Commit, CurrentChange, Existing, LiveChange, MemorySource, OpKind, Plan, Prepare, PutSnapshot, ResumeWhy,
-    Settle, Start,
+    SavedChange, Settle, Start,
 };
 use crate::error::{Error, Result};
+use crate::model::domain::{DomainState, ManagedSave};
 use crate::model::flags::{self, RevertFlags};
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
+use crate::model::risk::RiskyRevert;
 use crate::model::snapshot::{Location, Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts, SourceType};
 use crate::xml::domain::{self, DiskView, DomainView};
 use crate::xml::edit;
@@ -42,8 +55,14 @@ pub struct RevertRequest<'a> {
     pub instance: Option<Instance>,
     /// The identity of the hypervisor that will be started.
     pub new_instance: Instance,
+    /// Its definition.
+    pub live_xml: Option<&'a str>,
+    /// The domain's state.
+    pub state: DomainState,
     /// Whether the domain survives its stop.
     pub persistent: bool,
+    /// Its managed-save image.
+    pub saved: Option<&'a ManagedSave>,
     /// Its images and snapshots.
     pub graph: Graph<'a>,
     /// The target.
@@ -52,6 +71,8 @@ pub struct RevertRequest<'a> {
     pub texts: &'a SnapshotTexts,
     /// What is asked for.
     pub flags: RevertFlags,
+    /// What may be done to a running guest without FORCE.
+    pub risky: RiskyRevert,
     /// Seconds since the Epoch.
     pub now: i64,
 }
@@ -96,6 +117,9 @@ pub fn draft<'a>(request: &RevertRequest<'a>) -> Result<Draft<'a>> {
     let Some(recorded) = &request.texts.domain else {
         return Err(Refusal::NoDefinition(request.name.0.clone(), request.domain_name.to_owned()).into());
     };
+    if request.saved.is_some() && !target.state.is_live() && !request.flags.contains(RevertFlags::FORCE) {
+        return Err(Refusal::SavedStateInTheWay.into());
+    }
     if let Some(disk) = target.disks.iter().find(|d| d.delete_in_progress) {
         return Err(Refusal::HalfDeleted(disk.name.clone()).into());
     }
@@ -105,6 +129,7 @@ pub fn draft<'a>(request: &RevertRequest<'a>) -> Result<Draft<'a>> {
         None => domain_xml.clone(),
     };
     let view = domain::view(&domain_xml)?;
+    check_risk(request, target, &domain_xml)?;
     // A tag needs no overlay, and what is no file can only be brought back by hand.
     let own = |name: &str| {
         let kept = |d: &&SnapshotDisk| matches!(d.location, Some(Location::Internal | Location::Manual));
@@ -117,6 +142,23 @@ pub fn draft<'a>(request: &RevertRequest<'a>) -> Result<Draft<'a>> {
         return Err(Refusal::RevertNeedsFiles(disk.target.clone()).into());
     }
     Ok(Draft { target, domain_xml, inactive_xml, view })
+}
+
+/// FORCE as libvirt's snapshot plan of 2011 meant it, for whoever wants it: what ends the hypervisor of a guest that runs
+/// or is paused is refused without it. With it the guest is stopped, and where the target is live a new hypervisor of the
+/// snapshot's machine is started.
+fn check_risk(request: &RevertRequest<'_>, target: &Snapshot, domain_xml: &str) -> Result<()> {
+    let Some(live) = request.live_xml.filter(|_| request.instance.is_some()) else { return Ok(()) };
+    if request.risky == RiskyRevert::Allow || request.flags.contains(RevertFlags::FORCE) {
+        return Ok(());
+    }
+    if !target.state.is_live() {
+        return Err(Refusal::RiskyOff(target.name.0.clone(), target.state.as_str()).into());
+    }
+    match abi::difference(live, domain_xml)? {
+        Some(difference) => Err(Refusal::RiskyMachine(Box::new(difference)).into()),
+        None => Ok(()),
+    }
 }
 
 impl Draft<'_> {
@@ -199,7 +241,7 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
     let memory = match &target.memory {
         _ if !target.state.is_live() => MemorySource::Boot,
         Memory::External(path) => {
-            check_memory(path, facts)?;
+            check_memory(request, path, &view, facts)?;
             MemorySource::File(path.clone())
         }
         Memory::Internal => MemorySource::Tag(target.name.0.clone()),
@@ -214,7 +256,7 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
     change.put = records(request, target, &fresh);
     change.inactive_xml = request.persistent.then_some(inactive_xml);
     let after = current_after(&view, &domain_xml)?;
-    let unlink = leftovers(request, &after, facts);
+    let mut unlink = leftovers(request, &after, facts);
     change.owned.extend(unlink.iter().map(|p| (p.clone(), false)));
 
     let mut prepare = Vec::new();
@@ -224,7 +266,8 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
         prepare.push(Prepare::Sync { path: f.overlay.path.clone() });
     }
     let mut settle = Vec::new();
-    if let Some(instance) = request.instance {
+    let in_place = request.instance.filter(|_| !overlays && stays(request, &memory, &domain_xml));
+    if let Some(instance) = request.instance.filter(|_| in_place.is_none()) {
         settle.push(Settle::Stop { instance });
     }
     // A start from a tag brings the disks back as well.
@@ -237,13 +280,19 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
     }
     change.live = LiveChange::Clear;
     if starts {
-        let instance = request.new_instance;
+        let instance = in_place.unwrap_or(request.new_instance);
         change.live = LiveChange::Set { instance, xml: domain_xml.clone() };
         let why = if memory == MemorySource::Boot { ResumeWhy::Booted } else { ResumeWhy::FromSnapshot };
-        settle.push(Settle::Start(Box::new(Start { domain: request.domain, instance, xml: domain_xml, memory })));
+        let start = Box::new(Start { domain: request.domain, instance, xml: domain_xml, memory });
+        settle.push(if in_place.is_some() { Settle::Reload(start) } else { Settle::Start(start) });
         if !ends_paused {
             settle.push(Settle::Resume { instance, why });
         }
+    }
+    // It is of the state that is given up, and the next start would load it over other disks (K11).
+    if let Some(saved) = request.saved {
+        change.saved = SavedChange::Clear;
+        unlink.push(saved.path.clone());
     }
     settle.extend(unlink.into_iter().map(|path| Settle::Unlink { path }));
     Ok(Plan {
@@ -255,6 +304,16 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
         commit: Commit::Publish(Box::new(change)),
         settle,
     })
+}
+
+/// Whether the running hypervisor can go back by itself: it is the very machine, its images included, and nothing of it
+/// has to change with a start (a generation id) or is kept outside of it (firmware variables, a TPM).
+fn stays(request: &RevertRequest<'_>, memory: &MemorySource, domain_xml: &str) -> bool {
+    let kept_outside = ["<genid", "<nvram", "<tpm"];
+    matches!(memory, MemorySource::Tag(_))
+        && matches!(request.state, DomainState::Running | DomainState::Paused)
+        && request.live_xml == Some(domain_xml)
+        && !kept_outside.iter().any(|element| domain_xml.contains(element))
 }
 
 /// Whether its disks are frozen below overlays: those of a snapshot without any disk of its own (memory only) are too,
@@ -331,7 +390,24 @@ fn lies_on(graph: &Graph<'_>, s: &Snapshot, image: &Utf8PathBuf, facts: &Facts) 
     frozen(&mut s.external_disks(), 0) || frozen(&mut s.internal_disks(), 1)
 }
 
-fn check_memory(path: &Utf8PathBuf, facts: &Facts) -> Result<(), Refusal> {
+/// The file is a whole one, and of this machine. Its name may be an earlier one of the domain (K27).
+fn check_memory(request: &RevertRequest<'_>, path: &Utf8PathBuf, view: &DomainView, facts: &Facts) -> Result<()> {
+    match facts.headers.get(path) {
+        None => Ok(check_memory_file(path, facts)?),
+        Some(Err(why)) => Err(Refusal::MemoryHeader(why.clone()).into()),
+        Some(Ok(xml)) => {
+            let saved = domain::view(xml).map_err(|_| Refusal::MemoryBroken)?;
+            if let Some(uuid) = saved.uuid.filter(|u| *u != request.domain.0) {
+                let (new, old) = (request.domain.to_string(), uuid.to_string());
+                return Err(Refusal::Abi { what: "domain uuid".to_owned(), new, old }.into());
+            }
+            abi::check_core(&saved, view)?;
+            Ok(abi::check_disks(&saved, view)?)
+        }
+    }
+}
+
+fn check_memory_file(path: &Utf8PathBuf, facts: &Facts) -> Result<(), Refusal> {
     match facts.files.get(path) {
         Some(f) if matches!(f.kind, FileKind::File(_)) => {
             if f.saved_memory {

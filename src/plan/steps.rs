@@ -12,6 +12,7 @@
 //! steps: a plan prints, its JSON is the journal row, its index is the progress. Undo of a step
 //! that never ran must do no harm, and a settle step that already ran must do nothing.
 
+use crate::model::domain::ManagedSave;
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance, OpId, SnapshotName};
 use crate::model::snapshot::{Snapshot, SnapshotTexts};
 use camino::Utf8PathBuf;
@@ -25,6 +26,12 @@ pub enum OpKind {
     Create,
     Revert,
     Delete,
+    /// The guest's memory goes into its managed-save image.
+    Save,
+    /// The guest starts while it has such an image.
+    Restore,
+    /// The image goes.
+    Discard,
 }
 
 /// Everything one operation does.
@@ -36,7 +43,7 @@ pub struct Plan {
     pub kind: OpKind,
     /// To which domain.
     pub domain: DomainId,
-    /// To which snapshot.
+    /// To which snapshot; none has the empty name.
     pub snapshot: SnapshotName,
     /// Steps that can be undone.
     pub prepare: Vec<Prepare>,
@@ -168,6 +175,8 @@ pub enum Prepare {
         /// The tag, known to be absent.
         tag: String,
     },
+    /// Start the domain with its CPUs stopped. Inverse: end it.
+    Start(Box<Start>),
     /// `qemu-img snapshot -c`. Inverse: remove the tag.
     CreateTag {
         /// An image that nobody has open.
@@ -258,6 +267,9 @@ pub enum Settle {
     /// Start the domain with its CPUs stopped. If that instance exists and this step is not
     /// recorded as done, it is killed first: it never ran.
     Start(Box<Start>),
+    /// Load the start's tag in the hypervisor that runs, and leave its CPUs stopped: it has the very definition of the
+    /// start. Where that fails, or is not recorded as done, it is ended and started instead.
+    Reload(Box<Start>),
     /// `qemu-img snapshot -a`.
     ApplyTag {
         /// An image that nobody has open.
@@ -348,13 +360,18 @@ pub enum ResumeWhy {
     FromSnapshot,
     /// After a start.
     Booted,
+    /// After a start from a managed-save image.
+    Restored,
 }
 
 impl Settle {
     /// Whether the operation stays open until this has succeeded. The others are reported.
     #[must_use]
     pub fn is_must(&self) -> bool {
-        !matches!(self, Self::Unlink { .. } | Self::Start(_) | Self::Resume { .. } | Self::Thaw { .. })
+        !matches!(
+            self,
+            Self::Unlink { .. } | Self::Start(_) | Self::Reload(_) | Self::Resume { .. } | Self::Thaw { .. }
+        )
     }
 }
 
@@ -379,6 +396,9 @@ pub struct Change {
     /// What becomes of the live definition.
     #[serde(default, skip_serializing_if = "LiveChange::is_keep")]
     pub live: LiveChange,
+    /// What becomes of the managed-save image.
+    #[serde(default, skip_serializing_if = "SavedChange::is_keep")]
+    pub saved: SavedChange,
     /// Files that virsnap made from here on (`true`) or no longer owns (`false`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owned: Vec<(Utf8PathBuf, bool)>,
@@ -417,6 +437,25 @@ pub enum CurrentChange {
     Clear,
     /// This one is.
     Set(SnapshotName),
+}
+
+/// The managed-save image after a [`Change`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SavedChange {
+    /// As it is.
+    #[default]
+    Keep,
+    /// There is none.
+    Clear,
+    /// This one.
+    Set(ManagedSave),
+}
+
+impl SavedChange {
+    fn is_keep(&self) -> bool {
+        *self == Self::Keep
+    }
 }
 
 /// The live definition after a [`Change`].

@@ -2,6 +2,7 @@
 
 use super::{Store, malformed};
 use crate::error::Result;
+use crate::model::domain::ManagedSave;
 use crate::model::ids::{DomainId, Instance};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use std::sync::atomic::Ordering;
@@ -21,6 +22,8 @@ pub struct DomainRow {
     pub inactive_xml: Option<String>,
     /// The hypervisor that belongs to it, if one was started.
     pub live: Option<LiveRow>,
+    /// Its managed-save image.
+    pub saved: Option<ManagedSave>,
     /// `virDomainShutoffReason` of its last stop.
     pub reason: i32,
 }
@@ -41,7 +44,8 @@ impl Store {
     pub fn domains(&self) -> Result<Vec<DomainRow>> {
         self.read(|db, driver| {
             let mut statement = db.prepare_cached(
-                "SELECT id, name, persistent, autostart, inactive_xml, live_instance, live_number, live_xml, reason
+                "SELECT id, name, persistent, autostart, inactive_xml, live_instance, live_number, live_xml, reason,
+                 save_path, save_xml, save_running
                  FROM domains WHERE driver = ? ORDER BY seq",
             )?;
             statement.query_map([driver], domain_row)?.collect()
@@ -57,7 +61,8 @@ impl Store {
                  autostart = excluded.autostart, reason = excluded.reason, inactive_xml = excluded.inactive_xml",
                 params![driver, row.id.to_string(), row.name, row.persistent, row.autostart, row.reason, row.inactive_xml],
             )?;
-            put_live(db, driver, row.id, row.live.as_ref())
+            put_live(db, driver, row.id, row.live.as_ref())?;
+            put_saved(db, driver, row.id, row.saved.as_ref())
         })
     }
 
@@ -122,6 +127,25 @@ pub(super) fn put_live(
     .map(drop)
 }
 
+pub(super) fn put_saved(
+    db: &Transaction<'_>,
+    driver: &str,
+    id: DomainId,
+    saved: Option<&ManagedSave>,
+) -> rusqlite::Result<()> {
+    db.execute(
+        "UPDATE domains SET save_path = ?, save_xml = ?, save_running = ? WHERE driver = ? AND id = ?",
+        params![
+            saved.map(|s| s.path.as_str()),
+            saved.map(|s| &s.xml),
+            saved.map(|s| s.running),
+            driver,
+            id.to_string()
+        ],
+    )
+    .map(drop)
+}
+
 /// The row's key for other tables; `None` if the domain is gone.
 pub(super) fn key(db: &rusqlite::Connection, driver: &str, id: DomainId) -> rusqlite::Result<Option<i64>> {
     db.prepare_cached("SELECT seq FROM domains WHERE driver = ? AND id = ?")?
@@ -135,6 +159,10 @@ fn domain_row(row: &Row<'_>) -> rusqlite::Result<DomainRow> {
         Some(instance) => Some(LiveRow { instance: Instance(uuid(instance)?), number: row.get(6)?, xml: row.get(7)? }),
         None => None,
     };
+    let saved = match row.get::<_, Option<String>>(9)? {
+        Some(path) => Some(ManagedSave { path: path.into(), xml: row.get(10)?, running: row.get(11)? }),
+        None => None,
+    };
     Ok(DomainRow {
         id: DomainId(uuid(row.get(0)?)?),
         name: row.get(1)?,
@@ -142,6 +170,7 @@ fn domain_row(row: &Row<'_>) -> rusqlite::Result<DomainRow> {
         autostart: row.get(3)?,
         inactive_xml: row.get(4)?,
         live,
+        saved,
         reason: row.get(8)?,
     })
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 /// Each entry takes the file from version `index` to `index + 1`. Never edit one that was
 /// released: append.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE domains (
     seq INTEGER PRIMARY KEY,
     driver TEXT NOT NULL,
@@ -60,7 +61,13 @@ CREATE TABLE notes (
     note TEXT NOT NULL,
     PRIMARY KEY (op, step)
 ) WITHOUT ROWID;
-"];
+",
+    "
+ALTER TABLE domains ADD COLUMN save_path TEXT;
+ALTER TABLE domains ADD COLUMN save_xml TEXT;
+ALTER TABLE domains ADD COLUMN save_running INTEGER;
+",
+];
 
 const VERSION: u32 = MIGRATIONS.len() as u32;
 

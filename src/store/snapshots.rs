@@ -5,7 +5,7 @@ use super::{Store, from_json, to_json};
 use crate::error::{Code, Error, Result};
 use crate::model::ids::{DomainId, SnapshotName};
 use crate::model::snapshot::{Snapshot, SnapshotTexts};
-use crate::plan::steps::{Change, CurrentChange, LiveChange, PutSnapshot};
+use crate::plan::steps::{Change, CurrentChange, LiveChange, PutSnapshot, SavedChange};
 use camino::Utf8PathBuf;
 use rusqlite::{OptionalExtension, Transaction, params};
 use std::collections::BTreeSet;
@@ -104,6 +104,11 @@ impl Store {
             )?;
         }
         self.apply_live(db, driver, domain, &change.live)?;
+        match &change.saved {
+            SavedChange::Keep => {}
+            SavedChange::Clear => domains::put_saved(db, driver, domain, None)?,
+            SavedChange::Set(saved) => domains::put_saved(db, driver, domain, Some(saved))?,
+        }
         for (path, ours) in &change.owned {
             let sql = if *ours {
                 "INSERT OR IGNORE INTO owned (domain, path) VALUES (?, ?)"

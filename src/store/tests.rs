@@ -16,6 +16,7 @@ fn domain() -> DomainRow {
         autostart: false,
         inactive_xml: Some("<domain/>".into()),
         live: None,
+        saved: None,
         reason: 1,
     }
 }

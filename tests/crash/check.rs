@@ -94,6 +94,9 @@ fn difference(a: &Words, b: &Words) -> String {
     if a.current != b.current {
         return format!("current {:?} and not {:?}", b.current, a.current);
     }
+    if a.saved != b.saved {
+        return format!("managed save {:?} and not {:?}", b.saved, a.saved);
+    }
     if a.owned != b.owned {
         return format!("owned {:?} and not {:?}", b.owned, a.owned);
     }
@@ -146,6 +149,7 @@ fn check_files(
     faults: &[(usize, Fault)],
 ) -> Verdict {
     check_snapshots(now, world, expected)?;
+    check_saved(now, place, world)?;
     check_disks(machine, now, world, place, expected)?;
     let refused = faults.iter().any(|(_, f)| *f == Fault::Refuse);
     let missing: Vec<_> = place.paths.difference(&now.paths).collect();
@@ -169,6 +173,23 @@ fn check_files(
 fn removed(expected: &Expected) -> BTreeSet<Utf8PathBuf> {
     let end = expected.after.last().unwrap_or(&expected.before);
     expected.before.paths.difference(&end.paths).cloned().collect()
+}
+
+/// The image is there as long as it is on record, and its memory fits the disks of the guest that will have it.
+fn check_saved(now: &Picture, place: &Picture, world: &World) -> Verdict {
+    let Some(memory) = &now.saved else { return Ok(()) };
+    let counter = memory.clone().map_err(|e| format!("the managed-save image: {e}"))?;
+    ensure(world.guests.is_empty(), || "a guest runs whose memory is saved".to_owned())?;
+    if place.saved.is_some() {
+        let disks = now.disks.as_ref().map_err(Clone::clone)?;
+        for (target, blocks) in disks {
+            let stamp = blocks.get(&0).copied();
+            ensure(stamp.is_none_or(|s| s == counter), || {
+                format!("memory of {counter} was saved over {target} of {stamp:?}")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Every snapshot holds what it held; a new one is of one instant.
@@ -219,11 +240,21 @@ fn check_disks(machine: &Machine, now: &Picture, world: &World, place: &Picture,
             for (disk, blocks) in &target.disks {
                 held.insert(disk.as_str().into(), blocks.clone()?);
             }
-            let new = last.filter(|g| ![machine.running, machine.ended].contains(&Some(g.instance)));
+            let new = last.filter(|g| g.loaded || ![machine.running, machine.ended].contains(&Some(g.instance)));
             if let Some(new) = new {
                 ensure(new.found == held, || format!("the new guest found {:?} and not {held:?}", new.found))?;
             }
             new.map_or(held, |g| g.truth.clone())
+        }
+        Call::Start | Call::Boot => {
+            let before = expected.before.disks.clone()?;
+            let new = last.filter(|g| ![machine.running, machine.ended].contains(&Some(g.instance)));
+            if let Some(new) = new {
+                ensure(new.found == before, || format!("the guest found {:?} and not {before:?}", new.found))?;
+                let restored = matches!(expected.call, Call::Start) && expected.before.saved.is_some();
+                ensure(new.loaded == restored, || "the guest has another memory than it should".to_owned())?;
+            }
+            new.map_or(before, |g| g.truth.clone())
         }
         _ => match last.filter(|g| Some(g.instance) == machine.running) {
             Some(guest) => guest.truth.clone(),

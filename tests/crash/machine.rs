@@ -16,6 +16,10 @@ pub const DOMAIN: DomainId = DomainId(Uuid::from_u128(0x1234_5678_9abc_4def_8123
 #[derive(Debug, Clone, Copy)]
 pub enum Call {
     Start,
+    /// A start with FORCE_BOOT.
+    Boot,
+    ManagedSave,
+    ManagedSaveRemove,
     Suspend,
     Destroy,
     Create(&'static str, u32),
@@ -189,6 +193,9 @@ tokio::task_local! {
 async fn machine_call(service: &Service, call: Call) -> Result<()> {
     match call {
         Call::Start => service.start(DOMAIN, 0).await,
+        Call::Boot => service.start(DOMAIN, 8).await,
+        Call::ManagedSave => service.managed_save(DOMAIN, 0).await,
+        Call::ManagedSaveRemove => service.managed_save_remove(DOMAIN, 0).await,
         Call::Suspend => service.suspend(DOMAIN).await,
         Call::Destroy => service.destroy(DOMAIN, 0).await,
         Call::Create(xml, flags) => service.snapshot_create(DOMAIN, xml, flags).await.map(drop),

@@ -83,6 +83,20 @@ shapes! {
     delete_children
     delete_children_only_running
     delete_metadata_only
+    managed_save_running
+    managed_save_paused
+    managed_save_again
+    managed_save_start
+    managed_save_start_paused
+    managed_save_boot
+    managed_save_remove
+    managed_save_snapshot_over_it
+    managed_save_start_on_an_overlay
+    managed_save_merge_under_it
+    managed_save_revert_over_it
+    managed_save_revert_forced
+    xen_managed_save
+    xen_managed_save_start
     transient_create
     transient_create_quiesced
     transient_create_memory

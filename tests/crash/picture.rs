@@ -5,6 +5,7 @@ use camino::Utf8PathBuf;
 use std::collections::{BTreeMap, BTreeSet};
 use virsnap::host::sim::world::{Blocks, Disks};
 use virsnap::host::sim::{Body, World, hold};
+use virsnap::model::domain::ManagedSave;
 use virsnap::model::ids::{Instance, SnapshotName};
 use virsnap::model::snapshot::{Location, Memory, Snapshot, SnapshotTexts};
 use virsnap::xml::domain::frozen_disks;
@@ -16,6 +17,7 @@ pub struct Words {
     pub current: Option<SnapshotName>,
     pub inactive_xml: Option<String>,
     pub owned: BTreeSet<Utf8PathBuf>,
+    pub saved: Option<ManagedSave>,
 }
 
 /// What a snapshot holds.
@@ -36,6 +38,8 @@ pub struct Picture {
     pub contents: BTreeMap<SnapshotName, Content>,
     /// What the definition's images hold.
     pub disks: Result<Disks, String>,
+    /// What the managed-save image holds.
+    pub saved: Option<Result<u64, String>>,
     pub paths: BTreeSet<Utf8PathBuf>,
     pub empty: BTreeSet<Utf8PathBuf>,
     pub tags: BTreeMap<Utf8PathBuf, Vec<String>>,
@@ -51,7 +55,7 @@ impl Picture {
     pub fn of(machine: &Machine, world: &World) -> Self {
         let row = machine.store.domains().unwrap().into_iter().find(|d| d.id == DOMAIN);
         let defined = row.is_some();
-        let (inactive_xml, live) = row.map_or((None, None), |r| (r.inactive_xml, r.live));
+        let (inactive_xml, live, saved) = row.map_or((None, None, None), |r| (r.inactive_xml, r.live, r.saved));
         let (snapshots, current) = machine.store.snapshots(DOMAIN).unwrap();
         let contents = snapshots.iter().map(|s| (s.name.clone(), content(world, s))).collect();
         let with_texts = |s: Snapshot| {
@@ -63,6 +67,7 @@ impl Picture {
         Self {
             defined,
             disks: if defined { disks(world, xml) } else { Ok(Disks::new()) },
+            saved: saved.as_ref().map(|s| world.saved_memory(&s.path).map_err(|e| e.to_string())),
             runs: world.guests.values().next().map(|g| g.running),
             contents,
             paths: world.paths().cloned().collect(),
@@ -73,6 +78,7 @@ impl Picture {
                 snapshots: snapshots.into_iter().map(with_texts).collect(),
                 current,
                 inactive_xml,
+                saved,
                 owned: machine.store.owned(DOMAIN).unwrap(),
             },
         }

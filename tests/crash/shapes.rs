@@ -1,6 +1,8 @@
 //! Every operation and the state it meets.
 
-use crate::machine::Call::{self, Create, Delete, Place, Revert, Start, Suspend, Tick};
+use crate::machine::Call::{
+    self, Boot, Create, Delete, ManagedSave, ManagedSaveRemove, Place, Revert, Start, Suspend, Tick,
+};
 use crate::schedule::Shape;
 use virsnap::plan::facts::{Capabilities, LiveSave};
 
@@ -12,6 +14,7 @@ const QUIESCE: u32 = 0x40;
 const LIVE: u32 = 0x100;
 const RUNNING: u32 = 0x1;
 const PAUSED: u32 = 0x2;
+const FORCE: u32 = 0x4;
 const CHILDREN: u32 = 0x1;
 const METADATA_ONLY: u32 = 0x2;
 const CHILDREN_ONLY: u32 = 0x4;
@@ -242,6 +245,44 @@ pub fn delete_metadata_only() -> Shape {
     shape(&[Start, Create(A, DISK_ONLY), Tick, Create(B, DISK_ONLY)], Delete("a", METADATA_ONLY))
 }
 
+// --- managed save ---
+pub fn managed_save_running() -> Shape {
+    two(shape(&[Start], ManagedSave))
+}
+pub fn managed_save_paused() -> Shape {
+    shape(&[Start, Tick, Suspend], ManagedSave)
+}
+pub fn managed_save_again() -> Shape {
+    shape(&[Start, Tick, ManagedSave, Start], ManagedSave)
+}
+pub fn managed_save_start() -> Shape {
+    two(shape(&[Start, Tick, ManagedSave], Start))
+}
+pub fn managed_save_start_paused() -> Shape {
+    shape(&[Start, Tick, Suspend, ManagedSave], Start)
+}
+pub fn managed_save_boot() -> Shape {
+    shape(&[Start, Tick, ManagedSave], Boot)
+}
+pub fn managed_save_remove() -> Shape {
+    shape(&[Start, Tick, ManagedSave], ManagedSaveRemove)
+}
+pub fn managed_save_snapshot_over_it() -> Shape {
+    two(shape(&[Start, Tick, ManagedSave], Create(S, DISK_ONLY)))
+}
+pub fn managed_save_start_on_an_overlay() -> Shape {
+    two(shape(&[Start, Tick, ManagedSave, Create(S, DISK_ONLY)], Start))
+}
+pub fn managed_save_merge_under_it() -> Shape {
+    shape(&[Start, Create(A, DISK_ONLY), Tick, ManagedSave], Delete("a", 0))
+}
+pub fn managed_save_revert_over_it() -> Shape {
+    shape(&[Start, Tick, Create(MEM_A, 0), Tick, ManagedSave], Revert("a", 0))
+}
+pub fn managed_save_revert_forced() -> Shape {
+    shape(&[Start, Create(A, DISK_ONLY), Tick, ManagedSave], Revert("a", FORCE))
+}
+
 // --- domains that go with their hypervisor ---
 pub fn transient_create() -> Shape {
     two(transient(shape(&[], Create(S, DISK_ONLY))))
@@ -298,6 +339,12 @@ pub fn xen_delete_mixed() -> Shape {
 }
 pub fn xen_delete_memory_leaf() -> Shape {
     xen(delete_memory_leaf())
+}
+pub fn xen_managed_save() -> Shape {
+    xen(managed_save_running())
+}
+pub fn xen_managed_save_start() -> Shape {
+    xen(managed_save_start())
 }
 pub fn xen_transient_create() -> Shape {
     xen(transient_create())

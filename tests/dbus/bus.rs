@@ -69,12 +69,24 @@ impl Daemon {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         Self { child, line }
     }
+    /// Start it as libvirt-dbus is started in a session whose bus that is, and wait for its line.
+    pub(crate) fn in_session(bus: &Bus) -> Self {
+        let mut command = Self::command(bus.dir.path(), &["--session"]);
+        let mut child = command.env("DBUS_SESSION_BUS_ADDRESS", bus.address()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, line }
+    }
     /// Start it with these arguments and directories of its own, and nothing of this process's environment.
     pub(crate) fn spawn(dir: &Path, args: &[&str]) -> Child {
+        Self::command(dir, args).spawn().unwrap()
+    }
+    fn command(dir: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_virsnapd"));
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", dir);
         command.arg("--state-dir").arg(dir.join("state")).arg("--runtime-dir").arg(dir.join("run")).args(args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
     }
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);

@@ -93,6 +93,16 @@ async fn one_domain_runs_in_every_process_and_no_two_share_it() {
 }
 
 #[tokio::test]
+async fn it_is_served_beside_qemu_to_who_says_no_more_than_libvirt_dbus_needs() {
+    let bus = Bus::start();
+    let daemon = Daemon::in_session(&bus);
+    assert!(daemon.line.starts_with("virsnapd: serving org.libvirt on the session bus "), "{}", daemon.line);
+    let client = bus.client().await;
+    assert_eq!(client.paths(TEST, CONNECT, "ListDomains", &(0_u32,)).await, [TEST_DOMAIN]);
+    assert!(client.paths("/org/libvirt/QEMU", CONNECT, "ListDomains", &(0_u32,)).await.is_empty());
+}
+
+#[tokio::test]
 async fn it_begins_anew_with_every_start() {
     let bus = Bus::start();
     let mut daemon = Daemon::start(&bus);

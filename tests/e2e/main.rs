@@ -17,6 +17,8 @@ mod matrix;
 mod moving;
 mod reading;
 mod restart;
+mod reverts;
+mod saves;
 mod sequences;
 mod the_guest;
 mod trees;

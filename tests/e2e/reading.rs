@@ -68,6 +68,10 @@ async fn list_filters_choose_as_documented() {
             assert_eq!(names(&guest.domain.snapshots(flags).await.unwrap()), expected, "{flags:#x}");
         }
     }
+    let (has_snapshot, has_none) = (0x1000, 0x2000);
+    for (flags, domains) in [(has_snapshot, 1), (has_none, 0), (has_snapshot | has_none, 1)] {
+        assert_eq!(daemon.client.list(flags).await.unwrap().len(), domains, "{flags:#x}");
+    }
     let a = guest.domain.snapshot("a").await.unwrap();
     for (flags, expected) in [
         (0, &["disk", "ext", "ram"][..]),

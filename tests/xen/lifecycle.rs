@@ -81,3 +81,21 @@ async fn a_guest_of_ours_reboots_with_its_overlay_and_is_reaped_when_it_powers_o
     domain.shutdown().await.unwrap();
     eventually("it is off", || async { (state(&domain).await == SHUTOFF).then_some(()) }).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saved_guest_goes_on_where_it_was() {
+    let Some(rig) = Rig::find() else { return };
+    let daemon = Daemon::start(&rig).await;
+    let guest = Guest::prepare(&rig, "sv", &[Disk::Qcow2]);
+    let domain = started(&daemon, &guest).await;
+    guest.write(0, "before");
+    let (count, boots) = (guest.count(), guest.boots());
+    domain.managed_save(0).await.unwrap();
+    assert_eq!(state(&domain).await, SHUTOFF);
+    assert!(domain.has_managed_save().await);
+    domain.create(0).await.unwrap();
+    guest.counts_beyond(count + 30);
+    assert_eq!(guest.boots(), boots, "it goes on, it does not boot");
+    assert_eq!(guest.read(0), "before");
+    assert!(!domain.has_managed_save().await);
+}

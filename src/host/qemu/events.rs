@@ -97,6 +97,8 @@ impl Watch {
                 seen.shutdown = true;
                 self.send(HostEventKind::Shutdown { guest });
             }
+            // A revert within the running machine.
+            "RESET" if event.data["reason"] == "snapshot-load" => {}
             "RESET" => {
                 seen.crashed = false;
                 self.send(HostEventKind::Reset);

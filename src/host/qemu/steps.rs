@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`super::disks`] | `AddNodes`, the disk switch and its probe |
 //! | [`super::saves`] | `SaveMemory`, `LiveSave`, `AwaitSave` |
-//! | [`super::tags`] | `SaveTag`, `RemoveTag` |
+//! | [`super::tags`] | `SaveTag`, `RemoveTag`, `Reload` |
 //! | [`super::merges`] | `MergeDown`, `MergeActive`, `Pivot`, `PullUp` |
 //! | [`crate::host::images`] | everything that needs no QEMU |
 //!
@@ -105,6 +105,7 @@ pub(in crate::host) async fn prepare(
         Prepare::TagDisks { instance, images, tag } => {
             tags::take(&*must_live(guests, *instance).await?, tag, images).await?;
         }
+        Prepare::Start(_) => return Err(Error::internal("not a step of the images")),
         Prepare::CreateTag { image, tag } => img::create_tag(image, tag).await?,
     }
     Ok(None)
@@ -115,6 +116,7 @@ pub(in crate::host) async fn undo(guests: &dyn Guests, op: OpId, step: &Prepare,
     match step {
         Prepare::Reserve { path, existing } => files::unreserve(path, *existing, note).await,
         Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::AwaitSave { .. } => Ok(()),
+        Prepare::Start(_) => Err(Error::internal("not a step of the images")),
         Prepare::Freeze { instance } => release(guests, *instance).await,
         Prepare::AddNodes { instance, disks } => match alive(guests, Some(*instance)).await {
             Some(qemu) => unless_gone(disks::remove(&qemu, disks).await),
@@ -187,6 +189,7 @@ pub(in crate::host) async fn settle(guests: &dyn Guests, op: OpId, step: &Settle
         },
         Settle::Thaw { instance } => release(guests, *instance).await,
         Settle::Stop { instance } => guests.kill(*instance, true).await,
+        Settle::Reload(start) => tags::reload(&*must_live(guests, start.instance).await?, &start.memory, report).await,
         Settle::ApplyTag { image, tag } => img::apply_tag(image, tag).await,
         Settle::RemoveTag { instance, images, tag } => tags::remove(guests, op, *instance, images, tag, report).await,
         Settle::MergeDown { instance, target, top, base } => {

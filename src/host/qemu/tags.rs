@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::host::Report;
 use crate::host::images::{files, img};
 use crate::model::ids::{Image, Instance, OpId};
+use crate::plan::steps::MemorySource;
 use serde_json::json;
 
 fn active<'g>(graph: &'g Graph, image: &Image) -> Result<&'g str> {
@@ -83,6 +84,17 @@ pub(super) async fn take(qemu: &RunningQemu, tag: &str, images: &[Image]) -> Res
         files::sync(&image.path).await?;
     }
     Ok(())
+}
+
+/// Load memory and disks from a tag into the running machine; its CPUs stand still afterwards.
+pub(super) async fn reload(qemu: &RunningQemu, memory: &MemorySource, report: &dyn Report) -> Result<()> {
+    let MemorySource::Tag(tag) = memory else {
+        return Err(Error::internal("only a tag is loaded into a running machine"));
+    };
+    cpu::stop(qemu).await?;
+    memory::calm(&qemu.monitor).await?;
+    let _own = qemu.own_pause();
+    memory::load_tag(&qemu.monitor, tag, report).await
 }
 
 /// Remove our tag from every image: none, all or some may have it.

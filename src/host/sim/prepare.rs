@@ -107,6 +107,7 @@ impl SimHost {
                 }
                 self.point("tag disks: end").await?;
             }
+            Prepare::Start(_) => return Err(Error::internal("this step is the engine's")),
             Prepare::CreateTag { image, tag } => {
                 self.point("create tag").await?;
                 self.world().refuse_open(&image.path)?;
@@ -193,6 +194,7 @@ impl SimHost {
                 Ok(())
             }
             Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::AwaitSave { .. } => Ok(()),
+            Prepare::Start(_) => Err(Error::internal("this step is the engine's")),
             Prepare::AddNodes { instance, disks } => {
                 for disk in disks {
                     self.point("undo add node").await?;

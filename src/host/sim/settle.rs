@@ -19,6 +19,13 @@ impl SimHost {
                 self.world().end(*instance);
                 self.point("stop: end").await
             }
+            Settle::Reload(start) => {
+                self.point("reload: stop").await?;
+                self.world().guest_mut(start.instance)?.running = false;
+                self.point("reload: load").await?;
+                self.world().reload(start)?;
+                self.point("reload: end").await
+            }
             Settle::ApplyTag { image, tag } => {
                 self.point("apply tag").await?;
                 self.world().refuse_open(&image.path)?;

@@ -4,6 +4,7 @@ use super::guest::Guest;
 use crate::error::{Code, Error, Result};
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance};
 use crate::plan::facts::{Facts, FileFact, FileKind, ImageHeader, Tag};
+use crate::plan::steps::{MemorySource, Start};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 
@@ -327,6 +328,14 @@ impl World {
         }
         self.guests.insert(guest.instance, guest);
         Ok(())
+    }
+    /// A hypervisor loads a tag while it has the images open.
+    pub(super) fn reload(&mut self, start: &Start) -> Result<()> {
+        let MemorySource::Tag(tag) = &start.memory else { return Err(Error::internal("no tag to load")) };
+        let mut guest = self.guest_mut(start.instance)?.clone();
+        guest.counter = self.load_tag(&guest, tag)?;
+        guest.loaded = true;
+        self.admit(guest)
     }
     /// The hypervisor is gone.
     pub fn end(&mut self, instance: Instance) -> Option<Guest> {

@@ -78,7 +78,7 @@ impl XenHost {
             Prepare::LiveSave { .. } | Prepare::AwaitSave { .. } | Prepare::SaveTag { .. } => {
                 return Err(Error::internal("not a step of Xen"));
             }
-            Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::AddNodes { .. } => {}
+            Prepare::Format { .. } | Prepare::Sync { .. } | Prepare::AddNodes { .. } | Prepare::Start(_) => {}
         }
         steps::prepare(self, op, step, report).await
     }
@@ -155,6 +155,7 @@ impl XenHost {
                     return backends::repoint_vhd(image, backing).await;
                 }
             }
+            Settle::Reload(_) => return Err(Error::internal("not a step of Xen")),
             Settle::Publish(_) | Settle::Start(_) | Settle::Stop { .. } | Settle::Unlink { .. } => {}
         }
         steps::settle(self, op, step, report).await

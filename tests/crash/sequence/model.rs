@@ -311,23 +311,28 @@ impl Model {
             Some(old) => all().find(|g| g.instance == old).map_or_else(|| self.disks.clone(), |g| g.truth.clone()),
             None => self.disks.clone(),
         };
-        let compare = |base: &Disks| match new {
+        let compare = |base: &Disks, new: Option<&Guest>| match new {
             Some(guest) if guest.found != *base => Err(format!("a guest found {:?} and not {base:?}", guest.found)),
             Some(guest) if guest.truth != disks => Err(format!("the disks hold {disks:?} and not {:?}", guest.truth)),
             None if *base != disks => Err(format!("the disks hold {disks:?} and not {base:?}")),
             _ => Ok(()),
         };
-        let reverted = match call {
+        // A revert may have gone back within the hypervisor that runs.
+        let reverted = new.or_else(|| all().find(|g| Some(g.instance) == old));
+        let target = match call {
             Call::Revert(name, _) if !matches!(answer, Some(Err(_))) => {
-                let seen = new.map_or(&disks, |g| &g.found);
+                let seen = reverted.map_or(&disks, |g| &g.found);
                 Some(self.target(name, moment, &before, seen)?)
             }
             _ => None,
         };
-        match (reverted, answer) {
-            (Some(target), Some(_)) => compare(&target)?,
-            (Some(target), None) => compare(&before).or_else(|_| compare(&target))?,
-            (None, _) => compare(&before)?,
+        let started = reverted.filter(|g| new.is_some() || world.guests.contains_key(&g.instance));
+        match (target, answer) {
+            (Some(target), Some(_)) => compare(&target, started)?,
+            (Some(target), None) => {
+                compare(&before, new).or_else(|_| compare(&target, started)).or_else(|_| compare(&target, reverted))?
+            }
+            (None, _) => compare(&before, new)?,
         }
         Ok(disks)
     }

@@ -3,7 +3,10 @@
 use super::PATIENCE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use zbus::{DynamicType, OwnedObjectPath, OwnedVariant, Type};
 
 pub const CONNECT: &str = "org.libvirt.Connect";
@@ -32,7 +35,11 @@ pub mod flag {
     pub const CHILDREN_ONLY: u32 = 0x4;
 
     pub const SNAPSHOTS_METADATA: u32 = 0x2;
+    pub const UNDEFINE_MANAGED_SAVE: u32 = 0x1;
     pub const START_PAUSED: u32 = 0x1;
+    pub const FORCE_BOOT: u32 = 0x8;
+    pub const SAVE_RUNNING: u32 = 0x2;
+    pub const SAVE_PAUSED: u32 = 0x4;
     pub const XML_INACTIVE: u32 = 0x2;
     pub const LIST_TOPOLOGICAL: u32 = 0x400;
 }
@@ -79,6 +86,16 @@ impl<T: fmt::Debug> Refused for Result<T, Failure> {
     }
 }
 
+/// What a guest had said when it was last reverted, and the QEMU that it said it in.
+#[derive(Debug, Clone)]
+struct Said {
+    file: PathBuf,
+    bytes: usize,
+    hypervisors: Vec<u32>,
+    /// The processes that have the file on their command line.
+    find: fn(&Path) -> Vec<u32>,
+}
+
 /// One connection to a bus, on which a daemon serves a driver.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -87,6 +104,8 @@ pub struct Client {
     pub service: String,
     /// The object of the driver.
     pub root: String,
+    /// Of each domain, by the leaf of its object.
+    said: Arc<Mutex<HashMap<String, Said>>>,
 }
 
 impl Client {
@@ -99,7 +118,28 @@ impl Client {
     pub async fn to(address: &str, service: &str, driver: &str) -> Self {
         let connection =
             zbus::connection::Builder::address(address).build().await.expect("the test's bus accepts connections");
-        Self { connection, service: service.to_owned(), root: format!("/org/libvirt/{driver}") }
+        Self { connection, service: service.to_owned(), root: format!("/org/libvirt/{driver}"), said: Arc::default() }
+    }
+
+    /// A guest of this domain says what it says in this file.
+    pub fn listens(&self, domain: &str, file: PathBuf, find: fn(&Path) -> Vec<u32>) {
+        let leaf = domain.rsplit('/').next().unwrap().to_owned();
+        self.said.lock().unwrap().insert(leaf, Said { file, bytes: 0, hypervisors: Vec::new(), find });
+    }
+
+    /// How many bytes the guest had said when it was last reverted, if its QEMU has stayed since.
+    pub fn said(&self, domain: &str) -> Option<usize> {
+        let leaf = domain.rsplit('/').next().unwrap();
+        let said = self.said.lock().unwrap().get(leaf)?.clone();
+        (!said.hypervisors.is_empty() && said.hypervisors == (said.find)(&said.file)).then_some(said.bytes)
+    }
+
+    fn reverts(&self, snapshot: &str) {
+        let leaf = &snapshot.rsplit('/').next().unwrap()[..37];
+        if let Some(said) = self.said.lock().unwrap().get_mut(leaf) {
+            said.bytes = std::fs::read(&said.file).map_or(0, |bytes| bytes.len());
+            said.hypervisors = (said.find)(&said.file);
+        }
     }
 
     /// Whether the daemon is on the bus; `None`: the bus did not say.
@@ -174,6 +214,19 @@ impl Domain {
 
     pub async fn destroy(&self) -> Result<(), Failure> {
         self.call("Destroy", &(0u32,)).await
+    }
+
+    pub async fn managed_save(&self, flags: u32) -> Result<(), Failure> {
+        self.call("ManagedSave", &(flags,)).await
+    }
+
+    pub async fn managed_save_remove(&self) -> Result<(), Failure> {
+        self.call("ManagedSaveRemove", &(0u32,)).await
+    }
+
+    pub async fn has_managed_save(&self) -> bool {
+        let (there,): (bool,) = self.call("HasManagedSaveImage", &(0u32,)).await.unwrap();
+        there
     }
 
     pub async fn suspend(&self) -> Result<(), Failure> {
@@ -273,6 +326,7 @@ impl Snapshot {
     }
 
     pub async fn revert(&self, flags: u32) -> Result<(), Failure> {
+        self.client.reverts(&self.path);
         self.call("Revert", &(flags,)).await
     }
 

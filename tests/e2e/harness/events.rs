@@ -11,16 +11,21 @@ pub mod event {
     pub const DEFINED_FROM_SNAPSHOT: (i32, i32) = (0, 3);
     pub const UNDEFINED: (i32, i32) = (1, 0);
     pub const STARTED_BOOTED: (i32, i32) = (2, 0);
+    pub const STARTED_RESTORED: (i32, i32) = (2, 2);
     pub const STARTED_FROM_SNAPSHOT: (i32, i32) = (2, 3);
     pub const SUSPENDED_PAUSED: (i32, i32) = (3, 0);
+    pub const SUSPENDED_RESTORED: (i32, i32) = (3, 4);
+    pub const SUSPENDED_FROM_SNAPSHOT: (i32, i32) = (3, 5);
     pub const SUSPENDED_IOERROR: (i32, i32) = (3, 2);
     pub const RESUMED_UNPAUSED: (i32, i32) = (4, 0);
     pub const RESUMED_FROM_SNAPSHOT: (i32, i32) = (4, 2);
     pub const STOPPED_SHUTDOWN: (i32, i32) = (5, 0);
     pub const STOPPED_DESTROYED: (i32, i32) = (5, 1);
     pub const STOPPED_CRASHED: (i32, i32) = (5, 2);
+    pub const STOPPED_SAVED: (i32, i32) = (5, 4);
     pub const STOPPED_FAILED: (i32, i32) = (5, 5);
     pub const STOPPED_FROM_SNAPSHOT: (i32, i32) = (5, 6);
+    pub const SHUTDOWN_HOST: (i32, i32) = (6, 2);
     pub const SHUTDOWN_GUEST: (i32, i32) = (6, 1);
 }
 

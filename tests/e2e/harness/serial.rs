@@ -5,6 +5,8 @@
 pub struct Line {
     pub memory: u32,
     pub disks: Vec<u32>,
+    /// It does not count on from the line before it, or a fragment stands between them.
+    pub jumped: bool,
 }
 
 impl Line {
@@ -29,16 +31,41 @@ impl Serial {
     pub fn parse(text: &str) -> Self {
         let mut serial = Self::default();
         let Some(end) = text.rfind('\n') else { return serial };
+        let mut fragment = false;
         for line in text[..end].lines() {
             let line = line.trim();
             let boot = line.strip_prefix("BOOT ");
             match (boot.and_then(stamps), counter(line)) {
                 (Some(disks), _) => serial.boots.push(disks),
-                (_, Some(line)) => serial.lines.push(line),
-                _ => serial.words.push(line.to_owned()),
+                (_, Some(mut line)) => {
+                    line.jumped =
+                        serial.last().is_some_and(|last| line.memory != last.memory.wrapping_add(1) || fragment);
+                    fragment = false;
+                    serial.lines.push(line);
+                }
+                _ => {
+                    fragment = true;
+                    serial.words.push(line.to_owned());
+                }
             }
         }
         serial
+    }
+
+    /// The first line after a revert, of a guest whose QEMU went on: it is the first that does not count on from the one
+    /// before; or if all do, because the guest was at that very place, one that says `stamp`.
+    pub fn reverted(&self, stamp: u32) -> Option<&Line> {
+        let is_there = |line: &&Line| line.memory.wrapping_sub(stamp) <= 1;
+        match self.lines.iter().rev().find(|line| line.jumped) {
+            Some(line) => Some(line),
+            None => self.lines.iter().find(is_there),
+        }
+    }
+
+    /// The lines that the guest said whole: half of one before a jump may be of the time after it.
+    pub fn whole(&self) -> impl Iterator<Item = &Line> {
+        let next = self.lines.iter().skip(1).map(Some).chain([None]);
+        self.lines.iter().zip(next).filter(|(_, next)| next.is_none_or(|n| !n.jumped)).map(|(line, _)| line)
     }
 
     pub fn last(&self) -> Option<&Line> {
@@ -48,7 +75,7 @@ impl Serial {
 
 fn counter(line: &str) -> Option<Line> {
     let (memory, disks) = line.strip_prefix("M=")?.split_once(' ')?;
-    Some(Line { memory: hex(memory)?, disks: stamps(disks)? })
+    Some(Line { memory: hex(memory)?, disks: stamps(disks)?, jumped: false })
 }
 
 fn stamps(text: &str) -> Option<Vec<u32>> {
