@@ -151,12 +151,18 @@ pub struct StepProgress {
     pub total: u64,
 }
 
-/// What a step reports while it runs and when it ends.
+/// What a step reports while it runs and when it ends, and whether it shall end early.
+#[async_trait]
 pub trait Report: Send + Sync {
     /// Bytes done so far.
     fn progress(&self, progress: StepProgress);
     /// The guest stood still for that long, in microseconds.
     fn paused_for(&self, microseconds: u64);
+    /// Until a client wants the operation to end. A step that takes long then ends with any error, at a moment at which its
+    /// undo can take everything back (a prepare step), or it can be repeated (a settle step). The others may pass over it.
+    async fn cancelled(&self) {
+        std::future::pending().await
+    }
 }
 
 /// The outside world on one screen.

@@ -6,6 +6,7 @@ pub mod file_system;
 pub mod flags;
 pub mod ids;
 pub mod path;
+pub mod progress;
 pub mod record;
 pub mod risk;
 pub mod snapshot;

@@ -1,5 +1,6 @@
 //! What will be done, with libvirt's flag words; made from what was typed, before anything is asked of the service.
 
+mod beyond;
 mod domain;
 mod dump;
 mod list;
@@ -7,6 +8,7 @@ mod refusal;
 mod snapshot;
 mod xl;
 
+pub use beyond::{BeyondAct, Goes};
 pub use domain::DomainAct;
 pub use dump::{Dump, Matches};
 pub use list::{DomainColumns, DomainList, SnapshotForm, SnapshotList};
@@ -59,6 +61,13 @@ pub enum Action {
         /// What to do with it.
         act: SnapshotAct,
     },
+    /// A command on one domain that libvirt has no call for.
+    Beyond {
+        /// Its name, UUID or id.
+        domain: String,
+        /// What to do.
+        act: BeyondAct,
+    },
     /// A command below `xl` that is no other command's.
     Xl(XlAct),
     /// A refusal that waits for the domain: virsh looks for it first, and complains of that.
@@ -98,11 +107,14 @@ fn made(typed: &Typed) -> Result<Action, Refusal> {
         return Ok(xl::from_typed(typed)?);
     }
     let file = || text(typed, "file").map(|f| f.unwrap_or_default().to_owned());
+    if let Some(action) = beyond::from_typed(typed)? {
+        return Ok(action);
+    }
     match typed.command.name {
         "list" => Ok(Action::ListDomains(DomainList::from_typed(typed)?)),
         "define" => Ok(Action::Define { file: file()? }),
         "create" => Ok(Action::Create { file: file()?, flags: domain::start_flags(typed) }),
-        name if name.starts_with("snapshot-") => snapshot::snapshot_action(typed),
+        name if name.starts_with("snapshot-") => beyond::instead(typed, snapshot::snapshot_action(typed)?),
         _ => {
             let act = domain::domain_act(typed)?;
             Ok(Action::Domain { domain: domain(typed)?, act })

@@ -1,5 +1,6 @@
 //! Actions, done: which calls a command makes and what it says.
 
+mod beyond;
 pub mod complete;
 mod domain;
 mod edit;
@@ -39,7 +40,7 @@ pub async fn run(bus: &Bus, action: Action, out: &mut Output) -> Result<(), Fail
         }
         Action::Domain { domain, act } => {
             let by = match act {
-                DomainAct::Start(_) | DomainAct::Id => By { id: false, ..ANY },
+                DomainAct::Start(_) | DomainAct::Id | DomainAct::Rename(_) => By { id: false, ..ANY },
                 DomainAct::Name => By { name: false, ..ANY },
                 DomainAct::Uuid => By { uuid: false, ..ANY },
                 _ => ANY,
@@ -55,6 +56,10 @@ pub async fn run(bus: &Bus, action: Action, out: &mut Output) -> Result<(), Fail
             let domain = Domain::find(bus, &domain, ANY).await?;
             let snapshot = snapshot::find(&domain, which).await?;
             snapshot::run(&domain, &snapshot, act, out).await
+        }
+        Action::Beyond { domain, act } => {
+            let domain = Domain::find(bus, &domain, ANY).await?;
+            beyond::run(&domain, act, out).await
         }
         Action::Xl(act) => xl::run(bus, act, out).await,
         Action::Refuse { domain, failure } => {

@@ -44,6 +44,12 @@ impl Facts {
     }
 }
 
+/// The name in a snapshot's document.
+#[must_use]
+pub fn name(xml: &str) -> Option<String> {
+    text(child(Document::parse(xml).ok()?.root_element(), "name")?)
+}
+
 /// `%Y-%m-%d %H:%M:%S %z` in the zone; `None` for a time that no calendar has.
 #[must_use]
 pub fn time<Z: TimeZone>(zone: &Z, seconds: i64) -> Option<String>

@@ -2,6 +2,7 @@
 //! order and help texts are virsh's (`tools/virsh-*.c`) or, below `xl`, those proposed on xen-devel; the order decides what a
 //! word without `--name` means.
 
+mod beyond;
 mod domain;
 mod own;
 mod snapshot;
@@ -130,6 +131,7 @@ pub const SECTIONS: &[Section] = &[
     Section { title: "Domain Management", keyword: "domain", commands: domain::MANAGEMENT },
     Section { title: "Domain Monitoring", keyword: "monitor", commands: domain::MONITORING },
     Section { title: "Snapshot", keyword: "snapshot", commands: snapshot::COMMANDS },
+    Section { title: "Beyond libvirt", keyword: "beyond", commands: beyond::COMMANDS },
     Section { title: "Snapshots in the manner of Xen's xl", keyword: "xl", commands: xl::COMMANDS },
     Section { title: "Virsnap itself", keyword: "virsnap", commands: own::COMMANDS },
 ];
@@ -164,5 +166,7 @@ const DOMAIN: Opt = required("domain", "domain name, id or uuid");
 const SECURITY: Opt = flag("security-info", "include security sensitive information in XML dump");
 const XPATH: Opt = value("xpath", "xpath expression to filter the XML document");
 const WRAP: Opt = flag("wrap", "wrap xpath results in an common root element");
+/// Not virsh's.
+const DRY_RUN: Opt = flag("dry-run", "say what would be done, and do nothing");
 /// Not virsh's.
 const JSON: Opt = flag("json", "for programs: as JSON");

@@ -1,9 +1,11 @@
 //! Calls on libvirt-dbus's objects, and what went wrong with them. No call has a time limit: a
 //! snapshot of a large guest takes what it takes.
 
+mod beyond;
 mod domain;
 mod snapshot;
 
+pub use beyond::{News, Verified};
 pub use domain::{By, Domain, ForeignRecord, JobInfo};
 pub use snapshot::Snapshot;
 

@@ -48,6 +48,7 @@ pub(super) async fn call(mount: &Mount, id: DomainId, member: &str, method: &Met
             flags::none(bits()?, "qemuDomainGetJobStats")?;
             call.reply(&(job_stats(progress(mount, id)?.as_ref()),))
         }
+        "AbortJob" => done(call, service.cancel(id)),
         "FSFreeze" => {
             let (mountpoints, bits): (Vec<String>, u32) = call.args()?;
             call.reply(&(service.freeze(id, &mountpoints, bits).await?,))
@@ -148,7 +149,17 @@ mod tests {
 
     #[test]
     fn the_job_of_a_domain_has_the_types_of_libvirt_dbus() {
-        let job = Progress { operation: 6, phase: "saving".into(), step: 1, steps: 4, bytes: (1, 3), elapsed_ms: 9 };
+        let job = Progress {
+            operation: 6,
+            snapshot: "s".into(),
+            phase: "saving".into(),
+            step: 1,
+            steps: 4,
+            bytes: (1, 3),
+            elapsed_ms: 9,
+            paused_us: None,
+            end: None,
+        };
         for job in [None, Some(&job)] {
             assert_eq!(signature(&(job_info(job),)), "(ittttttttttt)");
             assert_eq!(signature(&(job_stats(job),)), "(ia{sv})");

@@ -1,14 +1,17 @@
-//! The engine's events as libvirt-dbus's signals (`src/events.c`).
+//! The engine's events as libvirt-dbus's signals (`src/events.c`), and as those of our own interface.
 
 use super::path::Root;
+use super::snapshots1;
 use super::typed_params::{self, Param};
-use crate::model::event::{Event, EventKind};
+use crate::model::event::{Event, EventKind, SnapshotNews};
+use crate::model::ids::SnapshotName;
 use serde::Serialize;
-use zbus::DynamicType;
 use zbus::message::Message;
+use zbus::{DynamicType, ObjectPath};
 
 const CONNECT: &str = "org.libvirt.Connect";
 const DOMAIN: &str = "org.libvirt.Domain";
+const OWN: &str = "org.virsnap.Snapshots1";
 
 /// The signal that tells of `event`; none if it cannot be told.
 pub(super) fn message(root: &Root, event: &Event) -> Option<Message> {
@@ -28,6 +31,29 @@ pub(super) fn message(root: &Root, event: &Event) -> Option<Message> {
             on_domain("DiskChange", &with(&(old, new, device, *reason)))
         }
         EventKind::BlockJob { disk, job, status } => on_domain("BlockJob", &with(&(disk, *job, *status))),
+        EventKind::Snapshot(news) => {
+            let own = |name, snapshot: Option<&SnapshotName>| {
+                // D-Bus has no path that names nothing: the root stands for none.
+                let none = || ObjectPath::from_static_str_unchecked("/");
+                let path = snapshot.map_or_else(none, |s| root.snapshot(event.domain, s));
+                let name_of = snapshot.map_or("", SnapshotName::as_str);
+                Message::signal(domain.clone(), OWN, name).build(&(path, name_of))
+            };
+            match news {
+                SnapshotNews::Added(name) => own("SnapshotAdded", Some(name)),
+                SnapshotNews::Removed(name) => own("SnapshotRemoved", Some(name)),
+                SnapshotNews::Changed(name) => own("SnapshotChanged", Some(name)),
+                SnapshotNews::Current(name) => own("CurrentChanged", name.as_ref()),
+                SnapshotNews::Renamed { from, to } => {
+                    let path = |name| root.snapshot(event.domain, name);
+                    let body = (path(from), from.as_str(), path(to), to.as_str());
+                    Message::signal(domain.clone(), OWN, "SnapshotRenamed").build(&body)
+                }
+            }
+        }
+        EventKind::JobProgress(job) => {
+            Message::signal(domain.clone(), OWN, "JobProgress").build(&(snapshots1::job(job),))
+        }
         EventKind::JobCompleted { operation, elapsed_ms, downtime_ms, error } => {
             let mut params = vec![
                 ("operation", Param::I32(*operation)),

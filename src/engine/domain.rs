@@ -1,10 +1,12 @@
 //! One domain in memory: its state, the view that readers see, and its job slot.
 
+use super::job::Job;
 use super::parameters::Parameters;
-use super::view::{Progress, View};
+use super::view::View;
 use crate::error::{Code, Error, Result};
 use crate::model::domain::{DomainState, RunState, Runtime, reason};
 use crate::model::ids::{DiskTarget, DomainId, Image, Instance};
+use crate::model::progress::Progress;
 use crate::model::tree::Tree;
 use crate::plan::steps::{Change, CurrentChange, LiveChange, SavedChange};
 use crate::store::{DomainRow, LiveRow};
@@ -38,6 +40,7 @@ pub(super) struct Domain {
     destroyed: AtomicU64,
     pub(super) parameters: Mutex<Parameters>,
     pub(super) progress: watch::Sender<Option<Progress>>,
+    pub(super) job: Job,
 }
 
 /// The right to change a domain; freed when dropped.
@@ -62,6 +65,7 @@ impl Domain {
             destroyed: AtomicU64::new(0),
             parameters: Mutex::default(),
             progress: watch::channel(None).0,
+            job: Job::default(),
         }
     }
 
@@ -110,38 +114,44 @@ impl Domain {
 
     /// Make the state what the store holds after `change` (the store has applied it).
     pub(super) fn apply(&self, change: &Change, live: Option<LiveRow>) {
-        self.update(|s| {
-            let current = change.current.as_ref().map(|c| match c {
-                CurrentChange::Clear => None,
-                CurrentChange::Set(name) => Some(name.clone()),
-            });
-            if !change.put.is_empty() || !change.remove.is_empty() || current.is_some() {
-                let put = change.put.iter().map(|p| p.snapshot.clone()).collect();
-                s.tree = Arc::new(s.tree.changed(put, &change.remove, current));
-            }
-            if let Some(xml) = &change.inactive_xml {
-                s.row.inactive_xml = Some(xml.clone());
-                s.row.persistent |= change.defines;
-            }
-            match &change.saved {
-                SavedChange::Keep => {}
-                SavedChange::Clear => s.row.saved = None,
-                SavedChange::Set(saved) => s.row.saved = Some(saved.clone()),
-            }
-            match &change.live {
-                LiveChange::Keep => {}
-                LiveChange::Clear | LiveChange::Set { .. } => s.row.live = live,
-                LiveChange::Edit { instance, xml } => {
-                    if let Some(row) = s.row.live.as_mut().filter(|l| l.instance == *instance) {
-                        row.xml.clone_from(xml);
-                    }
-                }
-            }
-        });
+        self.update(|s| s.apply(change, live));
     }
 }
 
 impl State {
+    /// What `change` makes of it; `live` is the hypervisor that it sets.
+    pub(super) fn apply(&mut self, change: &Change, live: Option<LiveRow>) {
+        let current = change.current.as_ref().map(|c| match c {
+            CurrentChange::Clear => None,
+            CurrentChange::Set(name) => Some(name.clone()),
+        });
+        if let Some(rename) = &change.rename {
+            self.tree = Arc::new(self.tree.renamed(&rename.from, &rename.to));
+        }
+        if !change.put.is_empty() || !change.remove.is_empty() || current.is_some() {
+            let put = change.put.iter().map(|p| p.snapshot.clone()).collect();
+            self.tree = Arc::new(self.tree.changed(put, &change.remove, current));
+        }
+        if let Some(xml) = &change.inactive_xml {
+            self.row.inactive_xml = Some(xml.clone());
+            self.row.persistent |= change.defines;
+        }
+        match &change.saved {
+            SavedChange::Keep => {}
+            SavedChange::Clear => self.row.saved = None,
+            SavedChange::Set(saved) => self.row.saved = Some(saved.clone()),
+        }
+        match &change.live {
+            LiveChange::Keep => {}
+            LiveChange::Clear | LiveChange::Set { .. } => self.row.live = live,
+            LiveChange::Edit { instance, xml } => {
+                if let Some(row) = self.row.live.as_mut().filter(|l| l.instance == *instance) {
+                    row.xml.clone_from(xml);
+                }
+            }
+        }
+    }
+
     pub(super) fn is_active(&self) -> bool {
         self.run.state.is_active()
     }

@@ -1,6 +1,7 @@
 //! Carries a plan out: journal, prepare, commit, settle; or back.
 
 use super::domain::Domain;
+use super::job::aborted;
 use super::report::{Reporter, operation_number, prepare_name, settle_name};
 use super::service::Inner;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ pub(super) struct Run<'a> {
     domain: &'a Arc<Domain>,
     plan: Plan,
     notes: Vec<(usize, Note)>,
-    report: Reporter,
+    report: Reporter<'a>,
     /// When the guest was stopped by a step of ours.
     paused_at: Option<Instant>,
     destroys: u64,
@@ -31,6 +32,8 @@ pub(super) struct Run<'a> {
     unrecorded: Vec<SnapshotName>,
     /// The first step that did not let the guest run: the operation stays open from there.
     blocked: Option<usize>,
+    /// Whether another daemon's life has begun it.
+    recovered: bool,
 }
 
 impl Inner {
@@ -53,6 +56,8 @@ impl Inner {
         let OpRow { plan, phase, settled, notes } = row;
         info!(op = %plan.op, ?phase, kind = ?plan.kind, snapshot = %plan.snapshot, "recovering");
         let mut run = Run::new(self, domain, plan, notes);
+        run.recovered = true;
+        domain.job.seal()?;
         match phase {
             Phase::Preparing => run.back(usize::MAX).await,
             Phase::Committing if settled == 0 => run.in_doubt(None).await,
@@ -66,7 +71,7 @@ impl Inner {
 
 impl<'a> Run<'a> {
     fn new(inner: &'a Inner, domain: &'a Arc<Domain>, plan: Plan, notes: Vec<(usize, Note)>) -> Self {
-        let report = Reporter::new(domain, &plan);
+        let report = Reporter::new(inner, domain, &plan);
         Self {
             inner,
             domain,
@@ -78,6 +83,7 @@ impl<'a> Run<'a> {
             reported: None,
             unrecorded: Vec::new(),
             blocked: None,
+            recovered: false,
         }
     }
 
@@ -92,6 +98,7 @@ impl<'a> Run<'a> {
             (None, None) => info!(%op, ?kind, elapsed_ms, "done"),
             (Some(error), _) => warn!(%op, ?kind, elapsed_ms, %error, "failed"),
         }
+        self.report.end(error.clone());
         if kind == OpKind::Discard {
             return result; // No job, to libvirt.
         }
@@ -106,10 +113,18 @@ impl<'a> Run<'a> {
 
     async fn forward(&mut self) -> Result<()> {
         for i in 0..self.plan.prepare.len() {
+            if self.domain.job.is_cancelled() {
+                return self.give_up(i, aborted()).await;
+            }
             self.report.step(i, prepare_name(&self.plan.prepare[i]));
             if let Err(error) = self.prepare(i).await {
+                // Whatever words the step has for it.
+                let error = if self.domain.job.is_cancelled() { aborted() } else { error };
                 return self.give_up(i + 1, error).await;
             }
+        }
+        if let Err(error) = self.domain.job.seal() {
+            return self.give_up(usize::MAX, error).await;
         }
         if let Some(error) = self.lost_start() {
             return self.give_up(usize::MAX, error).await;
@@ -330,7 +345,15 @@ impl<'a> Run<'a> {
         for i in from..self.plan.settle.len() {
             let step = self.plan.settle[i].clone();
             self.report.step(self.plan.prepare.len() + 1 + i, settle_name(&step));
+            if is_merge(&step) {
+                self.domain.job.merges();
+            }
             let mut result = self.settle_step(i, &step).await;
+            let merges_on = self.plan.settle.iter().skip(i + 1).any(is_merge);
+            self.domain.job.merged(result.is_ok() && !merges_on);
+            if result.is_err() && is_merge(&step) && self.domain.job.is_cancelled() {
+                return self.cut_short(i, &step);
+            }
             if result.is_err() && !is_long(&step) {
                 result = self.settle_step(i, &step).await;
             }
@@ -371,6 +394,35 @@ impl<'a> Run<'a> {
             self.lifecycle(Lifecycle::DefinedFromSnapshot);
         }
         self.reported.take().map_or(Ok(()), Err)
+    }
+
+    /// A merge was cancelled. The overlay is still the truth, so nothing is lost; what becomes of the snapshot depends:
+    ///
+    /// - nothing was written to its image: it is whole, and as before;
+    /// - its image has taken a part of the overlay: it stays marked as being deleted, and deleting it again merges again;
+    /// - something else of the operation is done already: the next operation on the domain goes on with it.
+    fn cut_short(&mut self, i: usize, step: &Settle) -> Result<()> {
+        let name = &self.plan.snapshot;
+        if i > 0 || self.recovered || self.plan.kind != OpKind::Delete {
+            let op = "what is left of it is done by the next operation on the domain, or at the daemon's next start";
+            return Err(aborted().context(op));
+        }
+        if !matches!(step, Settle::PullUp { .. }) {
+            self.inner.store.close(self.plan.op)?;
+            let mark = format!("snapshot '{name}' is partly merged and stays marked; delete it again to go on");
+            return Err(aborted().context(mark));
+        }
+        if let Commit::Publish(mark) = &self.plan.commit {
+            let mut change = (**mark).clone();
+            for disk in change.put.iter_mut().flat_map(|p| &mut p.snapshot.disks) {
+                disk.delete_in_progress = false;
+            }
+            // A daemon that dies between the two finds the row, and carries the deletion through.
+            self.inner.store.apply(self.plan.domain, &change)?;
+            self.published(&change)?;
+        }
+        self.inner.store.close(self.plan.op)?;
+        Err(aborted())
     }
 
     async fn settle_step(&mut self, i: usize, step: &Settle) -> Result<()> {
@@ -439,7 +491,7 @@ impl<'a> Run<'a> {
         if let LiveChange::Edit { .. } = &change.live {
             self.disk_changes(before.live_xml().unwrap_or_default());
         }
-        self.inner.tell(self.plan.domain, change);
+        self.inner.tell(self.domain, &before.tree, change);
         self.unrecorded.extend(change.names());
         Ok(())
     }
@@ -525,6 +577,8 @@ impl<'a> Run<'a> {
             Ok(()) if self.domain.state().instance() == Some(start.instance) => {
                 self.domain.update(|s| {
                     s.row.live = Some(row);
+                    // The balloon is again what it was then, and tells when that changes.
+                    s.runtime.memory = None;
                     s.run = RunState::paused(reason::PAUSED_FROM_SNAPSHOT);
                 });
                 return Ok(true);
@@ -641,6 +695,11 @@ impl<'a> Run<'a> {
 /// Whether the guest stands still or is frozen until the step is undone.
 fn holds_guest(step: &Prepare) -> bool {
     matches!(step, Prepare::Pause { .. } | Prepare::SaveMemory { .. } | Prepare::Freeze { .. })
+}
+
+/// Steps that copy data from one image into another, and that can be cut short at any moment.
+fn is_merge(step: &Settle) -> bool {
+    matches!(step, Settle::MergeDown { .. } | Settle::MergeActive { .. } | Settle::PullUp { .. })
 }
 
 /// Steps that take long fail for good reasons: they are not tried twice in a row. A start says

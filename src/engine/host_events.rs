@@ -97,5 +97,6 @@ impl Inner {
             warn!(%error, "cannot forget a transient domain");
         }
         self.forget(domain.id);
+        self.tell_gone(domain.id, &state.tree);
     }
 }

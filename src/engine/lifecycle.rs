@@ -226,6 +226,7 @@ impl Service {
         } else {
             self.inner.store.remove_domain(id)?;
             self.inner.forget(id);
+            self.inner.tell_gone(id, &domain.view().tree);
         }
         self.inner.emit(id, EventKind::Lifecycle(Lifecycle::UndefinedRemoved));
         Ok(())

@@ -1,6 +1,7 @@
 //! One async function per API call. Reads answer from a published view and never wait.
 
-pub use super::view::{Progress, View};
+pub use super::view::View;
+pub use crate::model::progress::Progress;
 
 use super::domain::{Domain, off};
 use crate::error::{Code, Error, Result};
@@ -196,6 +197,19 @@ impl Service {
     /// The running operation of a domain; `None` when idle.
     pub fn progress(&self, id: DomainId) -> Result<watch::Receiver<Option<Progress>>> {
         self.inner.domain(id).map(|d| d.progress.subscribe())
+    }
+
+    /// The running operation of a domain, or the last one.
+    pub fn job(&self, id: DomainId) -> Result<Option<Progress>> {
+        let domain = self.inner.domain(id)?;
+        let running = domain.progress.borrow().clone();
+        Ok(running.or_else(|| domain.job.last()))
+    }
+
+    /// `virDomainAbortJob`: end the running operation before its commit, or its merge. Returns once it is sure not to commit;
+    /// its caller is told `operation aborted` when all that it had done is undone.
+    pub fn cancel(&self, id: DomainId) -> Result<()> {
+        self.inner.domain(id)?.job.cancel()
     }
 
     /// Everything that happens from now on.

@@ -1,21 +1,21 @@
 //! The snapshot calls: read the request, look, plan, run.
 
 use super::domain::{Domain, State};
+use super::foresee::Outlook;
 use super::service::{Inner, Service};
 use crate::error::{Error, Result};
-use crate::model::event::{EventKind, Lifecycle};
-use crate::model::flags::{self, CreateFlags, DeleteFlags, ListFlags};
+use crate::model::flags::{self, CreateFlags, DeleteFlags, ListFlags, RevertFlags};
 use crate::model::ids::{DomainId, Instance, SnapshotName};
 use crate::model::snapshot::Memory;
 use crate::model::tree::Tree;
-use crate::plan::create::{self, CreateRequest};
+use crate::plan::create::{self, CreateRequest, Planned};
 use crate::plan::delete::{self, DeleteRequest};
 use crate::plan::facts::Backends;
 use crate::plan::graph::Graph;
 use crate::plan::redefine::{self, RedefineRequest};
 use crate::plan::refusal::Refusal;
 use crate::plan::revert::{self, RevertRequest};
-use crate::plan::steps::Change;
+use crate::plan::steps::{Change, Plan};
 use crate::xml;
 use crate::xml::scan::Limits;
 use crate::xml::snapshot::{Form, SnapshotDoc};
@@ -32,55 +32,17 @@ impl Service {
             return self.redefine(&domain, xml, flags).await;
         }
         let _slot = domain.slot("snapshot create").await?;
-        if flags.contains(CreateFlags::HALT) && !domain.state().row.persistent {
-            return Err(Refusal::HaltTransient.into());
-        }
         self.inner.finish_open_ops(&domain).await?;
-        let state = domain.state();
-        let backends = match state.live_xml().or(state.inactive_xml()) {
-            Some(xml) => self.inner.host.backends(state.instance(), xml).await?,
-            None => Backends::new(),
-        };
-        let request = CreateRequest {
-            op: self.inner.store.new_op()?,
-            domain: id,
-            state: state.run.state,
-            instance: state.instance(),
-            persistent: state.row.persistent,
-            inactive_xml: state.inactive_xml(),
-            live_xml: state.live_xml(),
-            tree: &state.tree,
-            now: (self.inner.clock)(),
-            flags,
-            caps: self.inner.host.capabilities(),
-            backends: &backends,
-        };
-        let doc = read(xml, request.form(), flags)?;
-        let draft = create::draft(&request, doc)?;
-        let facts = self.inner.host.look(&draft.paths()).await?;
-        let planned = create::plan(&request, draft, &facts)?;
+        let planned = self.inner.plan_create(&Outlook::now(&domain), xml, flags).await?;
         let done = self.inner.run(&domain, planned.plan).await;
         self.inner.reap_transient(&domain);
         done.map(|()| planned.name)
     }
 
     pub(super) async fn redefine(&self, domain: &Arc<Domain>, xml: &str, flags: CreateFlags) -> Result<SnapshotName> {
-        let doc = read(xml, Form::Redefine, flags)?;
         let _slot = domain.slot("snapshot redefine").await?;
         self.inner.finish_open_ops(domain).await?;
-        let state = domain.state();
-        let texts = |name: &SnapshotName| self.inner.store.texts(domain.id, name);
-        let facts = self.inner.host.look(&redefine::paths(&doc)?).await?;
-        let request = RedefineRequest {
-            domain: domain.id,
-            tree: &state.tree,
-            flags,
-            caps: self.inner.host.capabilities(),
-            transient: state.live_xml().filter(|_| !state.row.persistent),
-            facts: &facts,
-            texts: &texts,
-        };
-        let (name, change) = redefine::plan(&request, doc)?;
+        let (name, change) = self.inner.plan_redefine(&Outlook::now(domain), xml, flags).await?;
         self.inner.apply(domain, &change).await?;
         Ok(name)
     }
@@ -91,42 +53,7 @@ impl Service {
         let domain = self.inner.domain(id)?;
         let _slot = domain.slot("snapshot revert").await?;
         self.inner.finish_open_ops(&domain).await?;
-        let state = domain.state();
-        existing(&state.tree, name)?;
-        let texts = self.inner.store.texts(id, name)?;
-        let surroundings = self.inner.surroundings(&domain, &state)?;
-        let foreign = surroundings.foreign();
-        let request = RevertRequest {
-            op: self.inner.store.new_op()?,
-            domain: id,
-            domain_name: &state.row.name,
-            instance: state.instance(),
-            new_instance: Instance(uuid::Uuid::new_v4()),
-            persistent: state.row.persistent,
-            live_xml: state.live_xml(),
-            state: state.run.state,
-            saved: state.row.saved.as_ref(),
-            graph: surroundings.graph(&state, &foreign),
-            name,
-            texts: &texts,
-            flags,
-            risky: self.inner.settings.risky_revert,
-            now: (self.inner.clock)(),
-        };
-        let draft = revert::draft(&request)?;
-        self.inner.refuse_namesake(&domain)?;
-        if let Some((path, other)) = draft.written().into_iter().find_map(|p| Some((p, surroundings.busy.get(p)?))) {
-            return Err(Refusal::ImageBusy { path: path.clone(), domain: other.clone() }.into());
-        }
-        let mut facts = self.inner.host.look(&draft.paths(&request)).await?;
-        let inner = revert::inner_layers(&request, &facts);
-        if !inner.is_empty() {
-            let beside = self.inner.host.overlays_beside(&inner).await?;
-            for (path, fact) in beside.files {
-                facts.files.entry(path).or_insert(fact);
-            }
-        }
-        let plan = revert::plan(&request, draft, &facts)?;
+        let plan = self.inner.plan_revert(&Outlook::now(&domain), name, flags).await?;
         let done = self.inner.run(&domain, plan).await;
         self.inner.reap_transient(&domain);
         done
@@ -156,29 +83,11 @@ impl Service {
     }
 
     async fn delete_one(&self, domain: &Arc<Domain>, name: &SnapshotName, flags: DeleteFlags) -> Result<()> {
-        let state = domain.state();
         if flags.contains(DeleteFlags::METADATA_ONLY) {
-            let change = delete::forget(&state.tree, name);
+            let change = delete::forget(&domain.state().tree, name);
             return self.inner.apply(domain, &change).await;
         }
-        let surroundings = self.inner.surroundings(domain, &state)?;
-        let foreign = surroundings.foreign();
-        let texts = |name: &SnapshotName| self.inner.store.texts(domain.id, name);
-        let request = DeleteRequest {
-            op: self.inner.store.new_op()?,
-            domain: domain.id,
-            state: state.run.state,
-            instance: state.instance(),
-            inactive_xml: state.inactive_xml(),
-            live_xml: state.live_xml(),
-            graph: surroundings.graph(&state, &foreign),
-            name,
-            texts: &texts,
-        };
-        let paths = delete::paths(&request)?;
-        let mut facts = self.inner.host.overlays_beside(&paths).await?;
-        facts.files.extend(self.inner.host.look(&paths).await?.files);
-        let plan = delete::plan(&request, &facts)?;
+        let plan = self.inner.plan_delete(&Outlook::now(domain), name).await?;
         self.inner.run(domain, plan).await
     }
 
@@ -242,12 +151,12 @@ fn read(xml: &str, form: Form, flags: CreateFlags) -> Result<SnapshotDoc> {
     xml::snapshot::parse(xml, form, &Limits::default())
 }
 
-fn existing(tree: &Tree, name: &SnapshotName) -> Result<()> {
+pub(super) fn existing(tree: &Tree, name: &SnapshotName) -> Result<()> {
     if tree.get(name).is_some() { Ok(()) } else { Err(Error::from(Refusal::NoSnapshot(name.0.clone()))) }
 }
 
 /// What a planner must know of files besides the domain's own tree.
-struct Surroundings {
+pub(super) struct Surroundings {
     current: Vec<(crate::model::ids::DiskTarget, crate::model::ids::Image)>,
     owned: BTreeSet<Utf8PathBuf>,
     others: HashSet<Utf8PathBuf>,
@@ -256,30 +165,137 @@ struct Surroundings {
 }
 
 impl Surroundings {
-    fn foreign(&self) -> impl Fn(&Utf8Path) -> bool + Send + Sync + '_ {
+    pub(super) fn foreign(&self) -> impl Fn(&Utf8Path) -> bool + Send + Sync + '_ {
         |path| self.others.contains(path)
     }
 
-    fn graph<'a>(&'a self, state: &'a State, foreign: &'a (dyn Fn(&Utf8Path) -> bool + Send + Sync)) -> Graph<'a> {
+    pub(super) fn graph<'a>(
+        &'a self,
+        state: &'a State,
+        foreign: &'a (dyn Fn(&Utf8Path) -> bool + Send + Sync),
+    ) -> Graph<'a> {
         Graph { tree: &state.tree, current: &self.current, foreign, owned: &self.owned }
     }
 }
 
 impl Inner {
-    /// A change of metadata alone: no journal.
-    pub(super) async fn apply(&self, domain: &Arc<Domain>, change: &Change) -> Result<()> {
-        self.store.apply(domain.id, change)?;
-        domain.apply(change, None);
-        self.tell(domain.id, change);
-        self.record(domain, &change.names()).await;
-        Ok(())
+    pub(super) async fn plan_redefine(
+        &self,
+        outlook: &Outlook,
+        xml: &str,
+        flags: CreateFlags,
+    ) -> Result<(SnapshotName, Change)> {
+        let doc = read(xml, Form::Redefine, flags)?;
+        let state = &outlook.state;
+        let texts = |name: &SnapshotName| self.texts_of(outlook, name);
+        let facts = self.look_at(outlook, &redefine::paths(&doc)?).await?;
+        let request = RedefineRequest {
+            domain: state.row.id,
+            tree: &state.tree,
+            flags,
+            caps: self.host.capabilities(),
+            transient: state.live_xml().filter(|_| !state.row.persistent),
+            facts: &facts,
+            texts: &texts,
+        };
+        redefine::plan(&request, doc)
     }
 
-    /// Tell clients that the change has defined the domain.
-    pub(super) fn tell(&self, id: DomainId, change: &Change) {
-        if change.defines {
-            self.emit(id, EventKind::Lifecycle(Lifecycle::DefinedAdded));
+    pub(super) async fn plan_create(&self, outlook: &Outlook, xml: &str, flags: CreateFlags) -> Result<Planned> {
+        let state = &outlook.state;
+        if flags.contains(CreateFlags::HALT) && !state.row.persistent {
+            return Err(Refusal::HaltTransient.into());
         }
+        let backends = match state.live_xml().or(state.inactive_xml()) {
+            Some(xml) => self.host.backends(state.instance(), xml).await?,
+            None => Backends::new(),
+        };
+        let request = CreateRequest {
+            op: self.store.new_op()?,
+            domain: state.row.id,
+            state: state.run.state,
+            instance: state.instance(),
+            persistent: state.row.persistent,
+            inactive_xml: state.inactive_xml(),
+            live_xml: state.live_xml(),
+            tree: &state.tree,
+            now: (self.clock)(),
+            flags,
+            caps: self.host.capabilities(),
+            backends: &backends,
+        };
+        let doc = read(xml, request.form(), flags)?;
+        let draft = create::draft(&request, doc)?;
+        let facts = self.look_at(outlook, &draft.paths()).await?;
+        create::plan(&request, draft, &facts)
+    }
+
+    pub(super) async fn plan_revert(&self, outlook: &Outlook, name: &SnapshotName, flags: RevertFlags) -> Result<Plan> {
+        let state = &outlook.state;
+        existing(&state.tree, name)?;
+        let texts = self.texts_of(outlook, name)?;
+        let surroundings = self.surroundings(outlook)?;
+        let foreign = surroundings.foreign();
+        let request = RevertRequest {
+            op: self.store.new_op()?,
+            domain: state.row.id,
+            domain_name: &state.row.name,
+            instance: state.instance(),
+            new_instance: Instance(uuid::Uuid::new_v4()),
+            persistent: state.row.persistent,
+            live_xml: state.live_xml(),
+            state: state.run.state,
+            saved: state.row.saved.as_ref(),
+            graph: surroundings.graph(state, &foreign),
+            name,
+            texts: &texts,
+            flags,
+            risky: self.settings.risky_revert,
+            now: (self.clock)(),
+        };
+        let draft = revert::draft(&request)?;
+        self.refuse_namesake(&self.domain(state.row.id)?)?;
+        if let Some((path, other)) = draft.written().into_iter().find_map(|p| Some((p, surroundings.busy.get(p)?))) {
+            return Err(Refusal::ImageBusy { path: path.clone(), domain: other.clone() }.into());
+        }
+        let paths = draft.paths(&request);
+        let mut facts = self.look_at(outlook, &paths).await?;
+        let inner = revert::inner_layers(&request, &facts);
+        if !inner.is_empty() {
+            facts = self.look_beside(outlook, &[paths, inner].concat()).await?;
+        }
+        revert::plan(&request, draft, &facts)
+    }
+
+    pub(super) async fn plan_delete(&self, outlook: &Outlook, name: &SnapshotName) -> Result<Plan> {
+        let state = &outlook.state;
+        let surroundings = self.surroundings(outlook)?;
+        let foreign = surroundings.foreign();
+        let texts = |name: &SnapshotName| self.texts_of(outlook, name);
+        let request = DeleteRequest {
+            op: self.store.new_op()?,
+            domain: state.row.id,
+            state: state.run.state,
+            instance: state.instance(),
+            inactive_xml: state.inactive_xml(),
+            live_xml: state.live_xml(),
+            graph: surroundings.graph(state, &foreign),
+            name,
+            texts: &texts,
+        };
+        let paths = delete::paths(&request)?;
+        let facts = self.look_beside(outlook, &paths).await?;
+        delete::plan(&request, &facts)
+    }
+
+    /// A change of metadata alone: no journal.
+    pub(super) async fn apply(&self, domain: &Arc<Domain>, change: &Change) -> Result<()> {
+        let before = domain.view();
+        self.store.apply(domain.id, change)?;
+        domain.apply(change, None);
+        self.tell(domain, &before.tree, change);
+        self.record(domain, &change.names()).await;
+        Ok(())
     }
 
     /// Tell the host, which may keep copies of the snapshots' records, which of them changed.
@@ -289,9 +305,10 @@ impl Inner {
         }
     }
 
-    fn surroundings(&self, domain: &Arc<Domain>, state: &State) -> Result<Surroundings> {
+    pub(super) fn surroundings(&self, outlook: &Outlook) -> Result<Surroundings> {
+        let own = &outlook.state;
         let (mut others, mut busy) = (HashSet::new(), HashMap::new());
-        for other in self.all().into_iter().filter(|d| d.id != domain.id) {
+        for other in self.all().into_iter().filter(|d| d.id != own.row.id) {
             let state = other.state();
             others.extend(state.images()?.into_iter().map(|(_, i)| i.path));
             others.extend(state.row.saved.iter().map(|s| s.path.clone()));
@@ -307,6 +324,6 @@ impl Inner {
                 }
             }
         }
-        Ok(Surroundings { current: state.images()?, owned: self.store.owned(domain.id)?, others, busy })
+        Ok(Surroundings { current: own.images()?, owned: self.owned_by(outlook)?, others, busy })
     }
 }

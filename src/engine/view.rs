@@ -31,20 +31,3 @@ pub struct View {
     /// Its snapshots.
     pub tree: Arc<Tree>,
 }
-
-/// How far the running operation of a domain is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Progress {
-    /// `virDomainJobOperation`: 6 create, 7 revert, 10 delete.
-    pub operation: i32,
-    /// What it does now, in words.
-    pub phase: String,
-    /// Steps finished.
-    pub step: usize,
-    /// Steps in all.
-    pub steps: usize,
-    /// Bytes of the running step, done and in all; 0 while unknown.
-    pub bytes: (u64, u64),
-    /// Milliseconds since it began.
-    pub elapsed_ms: u64,
-}

@@ -3,6 +3,7 @@
 //! Must not know: which programs there are.
 
 use crate::error::{Code, Error, Result};
+use crate::host::Report;
 use std::ffi::{OsStr, OsString};
 use std::process::Stdio;
 use std::time::Duration;
@@ -64,8 +65,22 @@ impl Child {
         self.run_watched(|_| ()).await
     }
 
+    /// The same, unless somebody wants it to end early: it is killed then, and has ended when this returns.
+    pub async fn run_cancellable(&self, report: &dyn Report) -> Result<Vec<u8>> {
+        self.run_until(report.cancelled(), |_| ()).await
+    }
+
     /// The same; `watch` sees each piece of stdout as it comes, for progress.
-    pub async fn run_watched(&self, mut watch: impl FnMut(&[u8]) + Send) -> Result<Vec<u8>> {
+    pub async fn run_watched(&self, watch: impl FnMut(&[u8]) + Send) -> Result<Vec<u8>> {
+        self.run_until(std::future::pending(), watch).await
+    }
+
+    /// The same, until `cancelled`: then it is killed. One that had succeeded by then has succeeded.
+    pub async fn run_until(
+        &self,
+        cancelled: impl Future<Output = ()> + Send,
+        mut watch: impl FnMut(&[u8]) + Send,
+    ) -> Result<Vec<u8>> {
         let mut child = Command::new(&self.program)
             .args(&self.args)
             .env("LC_ALL", "C")
@@ -83,10 +98,26 @@ impl Child {
             })?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let mut nothing = |_: &[u8]| ();
-        let (out, err, status) = tokio::join!(capture(stdout, &mut watch), capture(stderr, &mut nothing), child.wait());
+        let mut killed = false;
+        let ended = async {
+            tokio::select! {
+                status = child.wait() => return status,
+                () = cancelled => {}
+            }
+            killed = true;
+            child.start_kill()?;
+            child.wait().await
+        };
+        let (out, err, status) = tokio::join!(capture(stdout, &mut watch), capture(stderr, &mut nothing), ended);
         let status = status.map_err(|e| Error::system("unable to wait for process", &e))?;
         if status.success() {
             return Ok(out);
+        }
+        if killed {
+            return Err(Error::new(
+                Code::OperationAborted,
+                format!("'{}' was cancelled", self.program.to_string_lossy()),
+            ));
         }
         // libvirt's words of the status (`virProcessTranslateStatus`).
         let said = String::from_utf8_lossy(&err);
@@ -175,6 +206,15 @@ mod tests {
         assert_eq!(out, b"C\n");
         let out = Child::new("printf").args(["%s", "$(id) ; a b"]).run().await.unwrap();
         assert_eq!(out, b"$(id) ; a b");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_is_cancelled_is_gone_when_that_is_said() {
+        let soon = tokio::time::sleep(Duration::from_millis(50));
+        let begun = std::time::Instant::now();
+        let error = Child::new("sleep").arg("60").run_until(soon, |_| ()).await.unwrap_err();
+        assert_eq!(error.to_string(), "operation aborted: 'sleep' was cancelled");
+        assert!(begun.elapsed() < Duration::from_secs(30));
     }
 
     #[tokio::test]

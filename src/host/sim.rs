@@ -126,6 +126,15 @@ impl SimHost {
     }
 }
 
+/// What takes long ends between any two of its parts.
+async fn cancellable<T>(work: impl Future<Output = Result<T>>, report: &dyn Report) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = report.cancelled() => Err(Error::new(Code::OperationAborted, "simulated: it was cancelled")),
+        done = work => done,
+    }
+}
+
 #[async_trait]
 impl Host for SimHost {
     fn capabilities(&self) -> Capabilities {
@@ -279,8 +288,13 @@ impl Host for SimHost {
         Ok(self.world().overlays())
     }
 
-    async fn prepare(&self, op: OpId, step: &Prepare, _report: &dyn Report) -> Result<Option<Note>> {
-        self.do_prepare(op, step).await
+    async fn prepare(&self, op: OpId, step: &Prepare, report: &dyn Report) -> Result<Option<Note>> {
+        match step {
+            Prepare::SaveMemory { .. } | Prepare::AwaitSave { .. } => {
+                cancellable(self.do_prepare(op, step), report).await
+            }
+            _ => self.do_prepare(op, step).await,
+        }
     }
     async fn undo(&self, op: OpId, step: &Prepare, note: Option<&Note>) -> Result<()> {
         self.do_undo(op, step, note).await
@@ -303,7 +317,12 @@ impl Host for SimHost {
         })
     }
 
-    async fn settle(&self, op: OpId, step: &Settle, _report: &dyn Report) -> Result<()> {
-        self.do_settle(op, step).await
+    async fn settle(&self, op: OpId, step: &Settle, report: &dyn Report) -> Result<()> {
+        match step {
+            Settle::MergeDown { .. } | Settle::MergeActive { .. } | Settle::PullUp { .. } => {
+                cancellable(self.do_settle(op, step), report).await
+            }
+            _ => self.do_settle(op, step).await,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What clients are told of: libvirt's events, with libvirt's numbers.
 
-use super::ids::DomainId;
+use super::ids::{DomainId, SnapshotName};
+use super::progress::Progress;
 
 /// `virDomainEventType` and its detail in one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,7 +75,27 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// The kinds of event that virsnap emits; each is one D-Bus signal of libvirt-dbus.
+/// What happened to a snapshot of a domain. The domain's snapshots can be read as the news says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotNews {
+    /// It was taken, or defined.
+    Added(SnapshotName),
+    /// It is gone.
+    Removed(SnapshotName),
+    /// Its XML is another: redefined, described anew, its parent or its overlays are others, its deletion has begun.
+    Changed(SnapshotName),
+    /// It has another name, and so another object path.
+    Renamed {
+        /// Its name until now.
+        from: SnapshotName,
+        /// Its name from now on.
+        to: SnapshotName,
+    },
+    /// Another one is current, or none.
+    Current(Option<SnapshotName>),
+}
+
+/// The kinds of event that virsnap emits; each is one D-Bus signal, of libvirt-dbus's interfaces or of our own.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventKind {
     /// `Connect.DomainEvent`.
@@ -110,6 +131,10 @@ pub enum EventKind {
         /// `virConnectDomainEventBlockJobStatus`.
         status: i32,
     },
+    /// `Snapshots1.Snapshot…` and `Snapshots1.CurrentChanged`.
+    Snapshot(SnapshotNews),
+    /// `Snapshots1.JobProgress`: how far the running operation is, some times a second; at last how it ended.
+    JobProgress(Box<Progress>),
     /// `Domain.JobCompleted`: the statistics of a finished operation (`virDomainJobOperation`, …).
     JobCompleted {
         /// 6 create, 7 revert, 10 delete.

@@ -117,7 +117,7 @@ impl Record {
             match disk.location? {
                 Location::Internal => Some(RecordDisk {
                     device,
-                    name: Some(snapshot.name.0.clone()),
+                    name: Some(snapshot.tag().to_owned()),
                     file: None,
                     format: image.map(|i| i.format.clone()),
                 }),
@@ -161,6 +161,7 @@ mod tests {
             state: SnapshotState::Paused,
             creation_time: 1_400_000_000,
             memory: Memory::External("/m/s.save".into()),
+            tag: None,
             disks: vec![external, disk("xvdb", Location::Internal), disk("xvdc", Location::No)],
             revert_disks: Vec::new(),
             frozen: vec![FrozenDisk { target: DiskTarget("xvdb".into()), image }],

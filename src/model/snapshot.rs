@@ -207,6 +207,9 @@ pub struct Snapshot {
     /// Where the memory is.
     #[serde(default)]
     pub memory: Memory,
+    /// The name of its tag in the images, where that is not its own: a tag cannot be renamed with its snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// One per disk of the domain, in the domain's order.
     pub disks: Vec<SnapshotDisk>,
     /// The overlays made when this snapshot was reverted to while it had children.
@@ -229,6 +232,11 @@ pub struct SnapshotTexts {
 }
 
 impl Snapshot {
+    /// The name of its tag in the images of its internal disks.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        self.tag.as_deref().unwrap_or(self.name.as_str())
+    }
     /// libvirt's rule: memory or any disk external (`virDomainSnapshotDefIsExternal`).
     #[must_use]
     pub fn is_external(&self) -> bool {

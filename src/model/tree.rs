@@ -70,6 +70,31 @@ impl Tree {
         tree.current = tree.current.take().filter(|c| tree.by_name.contains_key(c));
         tree
     }
+    /// The same tree where `from` is called `to`, in its own place and in its children's eyes.
+    #[must_use]
+    pub fn renamed(&self, from: &SnapshotName, to: &SnapshotName) -> Self {
+        let mut tree = self.clone();
+        let Some(snapshot) = self.by_name.get(from).filter(|_| !self.by_name.contains_key(to)) else { return tree };
+        let parent = self.parent(from);
+        tree.by_name.remove_mut(from);
+        tree.by_name.insert_mut(to.clone(), Arc::new(Snapshot { name: to.clone(), ..(**snapshot).clone() }));
+        if let Some(siblings) = tree.children.get_mut(&parent) {
+            Arc::make_mut(siblings).iter_mut().filter(|s| *s == from).for_each(|s| s.clone_from(to));
+        }
+        let key = Some(from.clone());
+        if let Some(children) = self.children.get(&key) {
+            for child in children.iter().filter_map(|c| self.by_name.get(c)) {
+                let moved = Snapshot { parent: Some(to.clone()), ..(**child).clone() };
+                tree.by_name.insert_mut(child.name.clone(), Arc::new(moved));
+            }
+            tree.children.remove_mut(&key);
+            tree.children.insert_mut(Some(to.clone()), Arc::clone(children));
+        }
+        if tree.current.as_ref() == Some(from) {
+            tree.current = Some(to.clone());
+        }
+        tree
+    }
     fn detach(&mut self, parent: &Option<SnapshotName>, name: &SnapshotName) {
         if let Some(siblings) = self.children.get_mut(parent) {
             Arc::make_mut(siblings).retain(|s| s != name);
@@ -192,6 +217,7 @@ mod tests {
             state: SnapshotState::Shutoff,
             creation_time: 1,
             memory: Memory::No,
+            tag: None,
             disks: Vec::new(),
             revert_disks: Vec::new(),
             frozen: Vec::new(),
@@ -212,6 +238,20 @@ mod tests {
         assert_eq!(names(&tree.list(None, ListFlags::ROOTS_OR_DESCENDANTS)), ["a"]);
         assert_eq!(names(&tree.list(None, ListFlags::LEAVES)), ["c", "d"]);
         assert_eq!(tree.list(None, ListFlags::LEAVES | ListFlags::NO_LEAVES).len(), 4);
+    }
+
+    #[test]
+    fn a_renamed_snapshot_keeps_its_place_its_children_and_the_current_mark() {
+        let tree = Tree::new(
+            vec![snapshot("a", None), snapshot("b", Some("a")), snapshot("c", Some("a")), snapshot("d", Some("b"))],
+            Some("b".into()),
+        );
+        let after = tree.renamed(&"b".into(), &"x".into());
+        assert_eq!(names(&after.descendants(None)), ["a", "c", "x", "d"]);
+        assert_eq!(after.current(), Some(&"x".into()));
+        assert_eq!(after.parent(&"d".into()), Some("x".into()));
+        assert_eq!(names(&after.renamed(&"a".into(), &"y".into()).descendants(None)), ["y", "c", "x", "d"]);
+        assert_eq!(names(&tree.renamed(&"b".into(), &"c".into()).descendants(None)), ["a", "c", "b", "d"], "taken");
     }
 
     #[test]

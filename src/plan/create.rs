@@ -186,6 +186,7 @@ pub fn draft(request: &CreateRequest<'_>, doc: SnapshotDoc) -> Result<Draft> {
             state,
             creation_time: request.now,
             memory,
+            tag: None,
             disks,
             revert_disks: Vec::new(),
             frozen,
@@ -265,13 +266,9 @@ pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts) -> Result<
             prepare.push(Prepare::Sync { path: s.overlay.path.clone() });
         }
     }
-    let tag = name.0.clone();
     let internal: Vec<Image> = internal_images(&snapshot, &view);
-    for image in &internal {
-        if facts.header(&image.path).is_some_and(|h| h.tags.iter().any(|t| t.name == tag)) {
-            return Err(Refusal::TagExists(tag).into());
-        }
-    }
+    let tag = free_tag(request, &name, &internal, facts)?;
+    snapshot.tag = (tag != name.0).then(|| tag.clone());
     let change = change(request, &snapshot, &switches, metadata, facts)?;
     let mut settle = Vec::new();
     let commit = match request.instance {
@@ -310,6 +307,26 @@ struct Active<'a> {
     switches: Vec<SwitchDisk>,
 }
 
+/// The tag of a new snapshot: its name. Another one if a snapshot that was renamed since has left a tag of that name.
+fn free_tag(
+    request: &CreateRequest<'_>,
+    name: &SnapshotName,
+    internal: &[Image],
+    facts: &Facts,
+) -> Result<String, Refusal> {
+    let tags = |image: &Image| facts.header(&image.path).map(|h| h.tags.as_slice()).unwrap_or_default();
+    let taken = |tag: &str| internal.iter().any(|i| tags(i).iter().any(|t| t.name == tag));
+    let exists = || Refusal::TagExists(name.0.clone());
+    if !taken(name.as_str()) {
+        return Ok(name.0.clone());
+    }
+    if !request.tree.iter().any(|s| s.tag() == name.as_str() && s.name != *name) {
+        return Err(exists());
+    }
+    let mut others = (1..=request.tree.len() + 1).map(|n| format!("{name}-{n}")).filter(|t| t.len() <= MAX_TAG);
+    others.find(|t| !taken(t)).ok_or_else(exists)
+}
+
 impl Active<'_> {
     /// The steps that involve it, and the commit.
     fn steps(
@@ -324,7 +341,7 @@ impl Active<'_> {
         let running = request.state == DomainState::Running;
         let manual = snapshot.disks.iter().any(|d| d.location == Some(Location::Manual));
         let resume = running && !request.flags.contains(CreateFlags::HALT) && !manual;
-        let tag = snapshot.name.0.clone();
+        let tag = snapshot.tag().to_owned();
         if snapshot.memory == Memory::Internal {
             if running {
                 prepare.push(Prepare::Pause { instance });

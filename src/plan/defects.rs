@@ -21,10 +21,10 @@
 //! | K7 | overlays of other branches are moved to their new backing file after the old one is gone, unchecked | they move first, as steps of the plan | `a_base_that_two_branches_need_is_pulled_up_or_stays`, `delete_parent_of_branch` |
 //! | K8 | two disks may get one overlay | refused | `what_cannot_be_is_refused_with_libvirts_words`, `snapshot_documents_that_make_no_sense_are_refused` |
 //! | K9 | reverts to an internal snapshot beneath an external one, writing into the overlay's base | refused until nothing lies on the image | `an_internal_snapshot_beneath_an_external_one_is_not_reverted_to`, `an_external_parent_of_an_internal_child_keeps_the_childs_image` |
-//! | K10 | stops the guest and then finds that the revert is impossible | checks first | `a_missing_image_is_found_before_anything_is_done`, `a_missing_or_damaged_memory_file_stops_no_guest` |
-//! | K11 | an old managed-save image survives a revert and comes back at the next start | a revert decides what becomes of it | — |
-//! | K12 | NVRAM and TPM are left out, silently | they belong to the snapshot | — |
-//! | K13 | revert and delete leave checkpoints that no longer match | bitmaps follow the disks; checkpoints do not exist over D-Bus | — |
+//! | K10 | stops the guest and then finds that the revert is impossible | checks first | `what_can_be_checked_is_checked_while_the_guest_still_runs`, `a_missing_image_is_found_before_anything_is_done`, `a_missing_or_damaged_memory_file_stops_no_guest` |
+//! | K11 | an old managed-save image survives a revert and comes back at the next start | the image goes with the state that is given up | `an_image_does_not_outlive_a_revert` |
+//! | K12 | NVRAM and TPM are left out, silently | what a machine has beside its disks has rules of its own | — |
+//! | K13 | revert and delete leave checkpoints that no longer match | there are no checkpoints over D-Bus; bitmaps have rules of their own | — |
 //!
 //! # Half done
 //!
@@ -48,9 +48,9 @@
 //! | K24 | a revert gives a disc an overlay, and refuses drives that are no files | leaves read-only disks and empty drives alone | `a_disc_in_the_drive_gets_no_overlay_from_a_revert` |
 //! | K25 | no internal disks beside external ones | refused likewise on QEMU where clients test for it; one model holds them, and Xen takes them | `creating_and_reverting_on_xen` |
 //! | K26 | a `manual` disk's file may lack what QEMU has not flushed; a snapshot of manual disks alone is refused | the file is whole while the guest stands still; refused likewise | `the_image_of_a_manual_disk_is_whole_while_the_guest_stands_still` |
-//! | K27 | a rename leaves memory snapshots that cannot be reverted to | the tree goes with the domain | — |
+//! | K27 | a rename leaves memory snapshots that cannot be reverted to | memory may have been saved under an earlier name of the domain | — |
 //! | K28 | no events of snapshots, and reads time out during a long save | reads never wait for an operation | `reads_do_not_wait_for_a_long_save_and_other_guests_go_on` |
-//! | K29 | every revert starts a new QEMU | see [`plan::revert`](crate::plan::revert) | — |
+//! | K29 | every revert starts a new QEMU, whose displays and channels are lost to their clients | stays in the QEMU that runs where the machine is the same | `a_revert_to_the_same_machine_stays_in_its_qemu`, `another_machine_gets_a_new_qemu` |
 //! | K30 | a machine cannot move with its snapshots | it moves by dump and redefinition, and every state reverts there | `a_moved_tree_is_the_same_and_every_state_reverts_at_the_destination`, `internal_snapshots_move_too`, `undefine_with_snapshots_needs_the_flag_and_keeps_the_images` |
 //! | K31 | a redefinition is believed | likewise, as clients repair trees by it; but what it says is checked before anything is done by it | `a_snapshot_redefined_as_what_it_is_not_is_refused_and_loses_nothing` |
 //! | K32 | tags that it does not know are in its way; a number is taken for an id | looks for both; tags are named to QEMU as names only | `a_name_is_taken_once`, `a_tag_whose_name_is_another_tags_id_is_not_mistaken` |

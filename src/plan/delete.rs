@@ -308,7 +308,7 @@ fn remove_tags(
     open: &[Utf8PathBuf],
     request: &DeleteRequest<'_>,
 ) -> Result<Vec<Settle>, Refusal> {
-    let tag = gone.name.0.clone();
+    let tag = gone.tag().to_owned();
     let mut by_holder: BTreeMap<Option<Instance>, Vec<Image>> = BTreeMap::new();
     for disk in gone.internal_disks() {
         let Some(image) = gone.frozen_image(&disk.name) else { continue };

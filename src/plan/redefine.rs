@@ -97,6 +97,7 @@ pub fn plan(request: &RedefineRequest<'_>, doc: SnapshotDoc) -> Result<(Snapshot
         state,
         creation_time: doc.creation_time.unwrap_or(0),
         memory: doc.memory,
+        tag: doc.tag.or_else(|| old.and_then(|o| o.tag.clone())),
         disks,
         revert_disks: doc.revert_disks,
         frozen: domain::frozen_disks(domain_xml)?,

@@ -244,7 +244,7 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
             check_memory(request, path, &view, facts)?;
             MemorySource::File(path.clone())
         }
-        Memory::Internal => MemorySource::Tag(target.name.0.clone()),
+        Memory::Internal => MemorySource::Tag(target.tag().to_owned()),
         Memory::No | Memory::Default => MemorySource::Boot,
     };
     let ends_paused = request.flags.contains(RevertFlags::PAUSED)
@@ -274,7 +274,7 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
     if !matches!(memory, MemorySource::Tag(_)) {
         for disk in target.internal_disks() {
             if let Some(image) = target.frozen_image(&disk.name) {
-                settle.push(Settle::ApplyTag { image: image.clone(), tag: target.name.0.clone() });
+                settle.push(Settle::ApplyTag { image: image.clone(), tag: target.tag().to_owned() });
             }
         }
     }
@@ -355,15 +355,15 @@ fn fresh_overlays(
 }
 
 fn check_tags(request: &RevertRequest<'_>, target: &Snapshot, facts: &Facts) -> Result<(), Refusal> {
-    let tag = &target.name.0;
+    let tag = target.tag();
     let mut vmstates = 0;
     for disk in target.internal_disks() {
         let Some(image) = target.frozen_image(&disk.name) else { continue };
         let tags = facts.header(&image.path).map(|h| h.tags.as_slice()).unwrap_or_default();
-        let mut hits = tags.iter().filter(|t| t.name == *tag);
-        let hit = hits.next().ok_or_else(|| Refusal::TagMissing { disk: disk.name.clone(), tag: tag.clone() })?;
+        let mut hits = tags.iter().filter(|t| t.name == tag);
+        let hit = hits.next().ok_or_else(|| Refusal::TagMissing { disk: disk.name.clone(), tag: tag.to_owned() })?;
         if hits.next().is_some() {
-            return Err(Refusal::TagTwice { disk: disk.name.clone(), tag: tag.clone() });
+            return Err(Refusal::TagTwice { disk: disk.name.clone(), tag: tag.to_owned() });
         }
         vmstates += usize::from(hit.vmstate);
         if let Some(needs) = request.graph.tree.iter().find(|s| lies_on(&request.graph, s, &image.path, facts)) {
@@ -375,7 +375,7 @@ fn check_tags(request: &RevertRequest<'_>, target: &Snapshot, facts: &Facts) -> 
         }
     }
     if target.memory == Memory::Internal && target.state.is_live() && vmstates != 1 {
-        return Err(Refusal::NoVmstate(tag.clone()));
+        return Err(Refusal::NoVmstate(tag.to_owned()));
     }
     Ok(())
 }

@@ -378,6 +378,9 @@ impl Settle {
 /// A change of the stored metadata, made in one transaction.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Change {
+    /// A snapshot that gets another name, before anything else: the others are named as they are afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rename: Option<Rename>,
     /// Snapshots that are new or replaced. New ones go to the end of the insertion order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub put: Vec<PutSnapshot>,
@@ -405,10 +408,11 @@ pub struct Change {
 }
 
 impl Change {
-    /// The snapshots that it adds, changes or removes.
+    /// The snapshots that it adds, changes, renames or removes.
     #[must_use]
     pub fn names(&self) -> Vec<SnapshotName> {
-        self.put.iter().map(|p| &p.snapshot.name).chain(&self.remove).cloned().collect()
+        let old = self.rename.iter().map(|r| &r.from);
+        old.chain(self.put.iter().map(|p| &p.snapshot.name)).chain(&self.remove).cloned().collect()
     }
 
     /// Give a transient domain this definition, which keeps its snapshots when it stops.
@@ -418,6 +422,15 @@ impl Change {
             self.defines = true;
         }
     }
+}
+
+/// A snapshot's old and new name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rename {
+    /// Its name until now.
+    pub from: SnapshotName,
+    /// Its name from now on; no snapshot has it.
+    pub to: SnapshotName,
 }
 
 /// One snapshot of a [`Change`].
@@ -486,21 +499,5 @@ pub enum LiveChange {
 impl LiveChange {
     fn is_keep(&self) -> bool {
         *self == Self::Keep
-    }
-}
-
-impl Plan {
-    /// One line per step, for logs and dry runs.
-    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        let line = |phase: &str, step: &dyn std::fmt::Debug| {
-            let text = format!("{step:?}");
-            let short: String = text.chars().take(400).collect();
-            format!("{phase} {short}")
-        };
-        self.prepare
-            .iter()
-            .map(move |s| line("prepare", s))
-            .chain(std::iter::once(line("commit", &self.commit)))
-            .chain(self.settle.iter().map(move |s| line("settle", s)))
     }
 }

@@ -75,6 +75,13 @@ impl Store {
         change: &Change,
     ) -> rusqlite::Result<()> {
         let Some(key) = domains::key(db, driver, domain)? else { return Ok(()) };
+        if let Some(rename) = &change.rename {
+            db.prepare_cached("UPDATE snapshots SET name = ? WHERE domain = ? AND name = ?")?.execute(params![
+                rename.to.as_str(),
+                key,
+                rename.from.as_str()
+            ])?;
+        }
         for name in &change.remove {
             db.prepare_cached("DELETE FROM snapshots WHERE domain = ? AND name = ?")?
                 .execute(params![key, name.as_str()])?;

@@ -29,6 +29,7 @@ fn snapshot(name: &str) -> PutSnapshot {
         state: SnapshotState::Running,
         creation_time: 1,
         memory: Memory::Default,
+        tag: None,
         disks: vec![SnapshotDisk::named("vda")],
         revert_disks: Vec::new(),
         frozen: Vec::new(),

@@ -16,6 +16,14 @@ use crate::error::{Code, Error, Result};
 use crate::model::snapshot::{Location, Memory, SnapshotDisk, SnapshotState, SnapshotTexts};
 use camino::Utf8PathBuf;
 
+/// The namespace of what libvirt's document has no place for. libvirt passes over it.
+pub(super) const OWN: &str = "urn:org.virsnap:snapshot:1";
+/// The tag of a snapshot in its images, where that is not its name: it was renamed, and goes on elsewhere under that name too.
+const TAG: &str = "tag";
+
+/// QEMU's limit.
+const MAX_TAG: usize = 255;
+
 /// How a document is meant; it decides which elements count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -43,6 +51,8 @@ pub struct SnapshotDoc {
     pub creation_time: Option<i64>,
     /// `<memory>`.
     pub memory: Memory,
+    /// [`TAG`], redefine only.
+    pub tag: Option<String>,
     /// Every child of `<disks>`, whatever its name.
     pub disks: Vec<SnapshotDisk>,
     /// Every child of `<revertDisks>`, redefine only.
@@ -70,6 +80,7 @@ pub fn parse(text: &str, form: Form, limits: &Limits) -> Result<SnapshotDoc> {
     doc.memory = memory(root, form, offline)?;
     doc.disks = disk_list(root, "disks", form)?;
     if form == Form::Redefine {
+        doc.tag = tag(root)?;
         doc.revert_disks = disk_list(root, "revertDisks", form)?;
         if !offline {
             doc.texts.cookie = root.child("cookie").map(cookie);
@@ -77,6 +88,17 @@ pub fn parse(text: &str, form: Form, limits: &Limits) -> Result<SnapshotDoc> {
     }
     doc.active = root.text("active").and_then(|text| number::signed(&text)).map(|n| n != 0);
     Ok(doc)
+}
+
+fn tag(root: Element<'_>) -> Result<Option<String>> {
+    let mut own = root.children().filter(|e| e.node().tag_name().namespace() == Some(OWN) && e.name() == TAG);
+    let tag = own.next().map(Element::string).filter(|t| !t.is_empty());
+    match tag {
+        Some(tag) if tag.len() > MAX_TAG => {
+            Err(xml_error(format!("the tag of {} bytes is longer than {MAX_TAG}", tag.len())))
+        }
+        tag => Ok(tag),
+    }
 }
 
 fn xml_error(message: impl Into<String>) -> Error {

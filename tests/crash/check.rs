@@ -112,7 +112,7 @@ fn check_guest(
 ) -> Verdict {
     ensure(world.guests.len() < 2, || "two guests".to_owned())?;
     let refused = faults.iter().any(|(_, f)| *f == Fault::Refuse);
-    let revert = matches!(expected.call, Call::Revert(..));
+    let revert = matches!(expected.call, Call::Revert(..) | Call::RevertThen(..));
     let Some(guest) = world.guests.values().next() else {
         ensure(now.live.is_none(), || "the store has a hypervisor that is gone".to_owned())?;
         return ensure(place.runs.is_none() || kills(faults) || (refused && revert), || "the guest is gone".to_owned());
@@ -175,6 +175,14 @@ fn removed(expected: &Expected) -> BTreeSet<Utf8PathBuf> {
     expected.before.paths.difference(&end.paths).cloned().collect()
 }
 
+/// What a snapshot was called before the call.
+fn named_before(name: &SnapshotName, expected: &Expected) -> SnapshotName {
+    match expected.call {
+        Call::Rename(from, to) if name.as_str() == to => from.into(),
+        _ => name.clone(),
+    }
+}
+
 /// The image is there as long as it is on record, and its memory fits the disks of the guest that will have it.
 fn check_saved(now: &Picture, place: &Picture, world: &World) -> Verdict {
     let Some(memory) = &now.saved else { return Ok(()) };
@@ -195,7 +203,7 @@ fn check_saved(now: &Picture, place: &Picture, world: &World) -> Verdict {
 /// Every snapshot holds what it held; a new one is of one instant.
 fn check_snapshots(now: &Picture, world: &World, expected: &Expected) -> Verdict {
     for (name, content) in &now.contents {
-        match expected.before.contents.get(name) {
+        match expected.before.contents.get(&named_before(name, expected)) {
             Some(then) => ensure(content == then, || format!("{name} holds {content:?} and not {then:?}"))?,
             None => one_instant(name, content, world, expected)?,
         }
@@ -234,7 +242,7 @@ fn check_disks(machine: &Machine, now: &Picture, world: &World, place: &Picture,
     let disks = now.disks.as_ref().map_err(Clone::clone)?;
     let last: Option<&Guest> = world.guests.values().next().or(world.last_ended.as_ref());
     let truth = match expected.call {
-        Call::Revert(name, _) if !std::ptr::eq(place, &expected.before) => {
+        Call::Revert(name, _) | Call::RevertThen(name, _) if !std::ptr::eq(place, &expected.before) => {
             let target = &expected.before.contents[&name.into()];
             let mut held = Disks::new();
             for (disk, blocks) in &target.disks {

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 use virsnap::engine::service::Service;
-use virsnap::error::{Error, Result};
+use virsnap::error::{Code, Error, Result};
 use virsnap::host::sim::{Body, Fuse, ImageBody, SharedWorld, SimHost, World, hold};
+use virsnap::model::flags::DeleteFlags;
 use virsnap::model::ids::{DomainId, Instance, SnapshotName};
 use virsnap::plan::facts::Capabilities;
 use virsnap::store::Store;
@@ -25,6 +26,9 @@ pub enum Call {
     Create(&'static str, u32),
     Revert(&'static str, u32),
     Delete(&'static str, u32),
+    Rename(&'static str, &'static str),
+    /// A revert, and a deletion with these flags.
+    RevertThen(&'static str, u32),
     /// A file that the user puts there: empty, or an overlay on another.
     Place(&'static str, Option<&'static str>),
     /// Time passes.
@@ -156,6 +160,35 @@ impl Machine {
         })
     }
 
+    /// The call, and in the middle of it a client that cancels it.
+    pub fn call_and_cancel(&self, call: Call) -> End {
+        self.life(async |service| {
+            let mut work = std::pin::pin!(machine_call(&service, call));
+            let mut cancel = std::pin::pin!(async {
+                self.fuse.interrupted().await;
+                service.cancel(DOMAIN)
+            });
+            let (cancelled, answer) = tokio::select! {
+                biased;
+                cancelled = &mut cancel => (cancelled, work.await),
+                answer = &mut work => return answer,
+            };
+            match (cancelled, &answer, call) {
+                (_, Ok(()), _) => answer,
+                (Err(refused), Err(error), _) => Err(Error::internal(format!("{refused}, and yet: {error}"))),
+                (Ok(()), Err(error), _) if error.code == Code::OperationAborted => answer,
+                (Ok(()), Err(error), _) => Err(Error::internal(format!("cancelled, and yet: {error}"))),
+            }
+        })
+    }
+
+    /// The snapshot whose deletion was cut short, of the names that the shapes use.
+    pub fn half_deleted(&self) -> Option<&'static str> {
+        let (snapshots, _) = self.store.snapshots(DOMAIN).unwrap();
+        let half = snapshots.iter().find(|s| s.disks.iter().any(|d| d.delete_in_progress))?;
+        ["a", "b", "c", "s", "x"].into_iter().find(|n| half.name.as_str() == *n)
+    }
+
     /// The call, and if it fails another one, which ends what is still open.
     pub fn call_twice(&self, call: Call) -> End {
         self.life(async |service| {
@@ -201,6 +234,11 @@ async fn machine_call(service: &Service, call: Call) -> Result<()> {
         Call::Create(xml, flags) => service.snapshot_create(DOMAIN, xml, flags).await.map(drop),
         Call::Revert(name, flags) => service.snapshot_revert(DOMAIN, &SnapshotName::from(name), flags).await,
         Call::Delete(name, flags) => service.snapshot_delete(DOMAIN, &SnapshotName::from(name), flags).await,
+        Call::Rename(from, to) => service.snapshot_rename(DOMAIN, &from.into(), &to.into()).await,
+        Call::RevertThen(name, then) => {
+            let then = DeleteFlags::from_bits_retain(then);
+            service.snapshot_revert_then(DOMAIN, &SnapshotName::from(name), 0, then).await
+        }
         Call::Place(path, backing) => {
             let body = match backing {
                 None => Body::Empty,

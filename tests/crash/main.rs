@@ -53,6 +53,12 @@ shapes! {
     create_memory_live_two_disks
     create_memory_live_into_a_callers_empty_file
     create_without_metadata
+    rename_internal_running
+    rename_current_external
+    revert_to_a_renamed_one
+    delete_a_renamed_one
+    revert_and_discard
+    revert_and_delete_children
     revert_internal_off
     revert_internal_off_to_running
     revert_internal_running

@@ -100,7 +100,7 @@ fn tags(world: &World) -> BTreeMap<Utf8PathBuf, Vec<String>> {
 }
 
 fn content(world: &World, snapshot: &Snapshot) -> Content {
-    let name = snapshot.name.as_str();
+    let name = snapshot.tag();
     let mut out = Content::default();
     for disk in &snapshot.disks {
         let Some(image) = snapshot.frozen_image(&disk.name) else { continue };

@@ -4,6 +4,7 @@ use crate::check::{Expected, check};
 use crate::machine::{Call, End, Machine};
 use crate::picture::Picture;
 use std::collections::BTreeMap;
+use virsnap::error::Code;
 use virsnap::host::sim::Fault;
 use virsnap::plan::facts::Capabilities;
 
@@ -36,7 +37,7 @@ const SECOND: [(Fault, Fault); 8] = [
 ];
 
 /// What comes after the call, or into it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     /// If an operation is still open, a restart ends it.
     Restart,
@@ -44,6 +45,8 @@ enum Then {
     Call,
     /// A Destroy comes into it.
     Destroy,
+    /// A client cancels it.
+    Cancel,
 }
 
 /// What may follow a fault: all that is in [`SECOND`], or with `CRASH_FULL` everything.
@@ -97,8 +100,21 @@ impl Shape {
             Then::Restart => machine.call(self.call),
             Then::Call => machine.call_twice(self.call),
             Then::Destroy => machine.call_and_destroy(self.call),
+            Then::Cancel => machine.call_and_cancel(self.call),
         };
-        let verdict = machine.settle().and_then(|_| check(&machine, expected, schedule));
+        let mut settled = machine.settle();
+        // A deletion that was cut short stays for whoever asks again; perhaps a fault comes into that as well.
+        for _ in 0..3 {
+            let Some(half) = machine.half_deleted().filter(|_| then == Then::Cancel) else { break };
+            let _ = machine.call(Call::Delete(half, 0));
+            settled = settled.and(machine.settle());
+        }
+        let mut verdict = settled.and_then(|_| check(&machine, expected, schedule));
+        if let (Then::Cancel, End::Answered(Err(error)), 1) = (then, &end, schedule.len())
+            && error.code != Code::OperationAborted
+        {
+            verdict = Err(format!("a cancelled call answers: {error}"));
+        }
         let mut trace = machine.fuse.trace();
         trace.push(format!("the call: {end:?}"));
         Run { verdict, trace, count: machine.fuse.count(), struck: machine.fuse.struck() == schedule.len() }
@@ -117,7 +133,8 @@ pub fn explore(name: &str, shape: Shape) {
         let schedule = parse(&at, from);
         let interrupted = schedule.iter().any(|(_, f)| *f == Fault::Interrupt);
         let then = match std::env::var_os("CRASH_CALL") {
-            _ if interrupted => Then::Destroy,
+            Some(_) if interrupted => Then::Cancel,
+            None if interrupted => Then::Destroy,
             Some(_) => Then::Call,
             None => Then::Restart,
         };
@@ -146,6 +163,15 @@ pub fn explore(name: &str, shape: Shape) {
     }
     for n in from..to {
         let mut schedule = vec![(n, Fault::Interrupt)];
+        let run = shape.run(&expected, &schedule, Then::Cancel);
+        report.add(&schedule, &run);
+        // Every third: it is the same undo that a refusal is followed by.
+        for m in (n + 1 + n % 3..run.count).step_by(3) {
+            schedule.truncate(1);
+            schedule.push((m, Fault::Crash));
+            report.add(&schedule, &shape.run(&expected, &schedule, Then::Cancel));
+        }
+        schedule.truncate(1);
         let run = shape.run(&expected, &schedule, Then::Destroy);
         report.add(&schedule, &run);
         for m in n + 1..run.count {

@@ -1,7 +1,7 @@
 //! Every operation and the state it meets.
 
 use crate::machine::Call::{
-    self, Boot, Create, Delete, ManagedSave, ManagedSaveRemove, Place, Revert, Start, Suspend, Tick,
+    self, Boot, Create, Delete, ManagedSave, ManagedSaveRemove, Place, Rename, Revert, RevertThen, Start, Suspend, Tick,
 };
 use crate::schedule::Shape;
 use virsnap::plan::facts::{Capabilities, LiveSave};
@@ -132,6 +132,32 @@ pub fn create_memory_live_into_a_callers_empty_file() -> Shape {
 }
 pub fn create_without_metadata() -> Shape {
     shape(&[Start], Create(S, DISK_ONLY | NO_METADATA))
+}
+
+// --- rename, and what follows a revert ---
+pub fn rename_internal_running() -> Shape {
+    shape(&[Start, Tick, Create(S, 0), Create(A, 0)], Rename("s", "x"))
+}
+pub fn rename_current_external() -> Shape {
+    shape(&[Start, Create(MEM_A, 0), Tick, Create(B, DISK_ONLY)], Rename("b", "x"))
+}
+pub fn revert_to_a_renamed_one() -> Shape {
+    two(shape(&[Start, Tick, OFF, Create(S, 0), Rename("s", "x"), Start, Tick, OFF, Create(S, 0)], Revert("x", 0)))
+}
+pub fn delete_a_renamed_one() -> Shape {
+    shape(&[Start, Tick, Create(S, 0), Rename("s", "x"), Tick, Create(S, 0)], Delete("x", 0))
+}
+pub fn revert_and_discard() -> Shape {
+    parts(
+        shape(&[Start, Tick, OFF, Create(S, 0), Start, Tick, OFF], RevertThen("s", 0)),
+        &[Revert("s", 0), Delete("s", 0)],
+    )
+}
+pub fn revert_and_delete_children() -> Shape {
+    parts(
+        shape(&[Start, Tick, OFF, Create(A, 0), Create(B, 0)], RevertThen("a", CHILDREN_ONLY)),
+        &[Revert("a", 0), Delete("b", 0)],
+    )
 }
 
 // --- revert ---

@@ -1,14 +1,13 @@
-//! `virsnap` where virsh is no model: what it leaves behind when an edit is refused, what it says to programs, and what it
-//! does on a service that knows less than virsnapd.
+//! `virsnap` where virsh is no model: what it leaves behind when an edit is refused, what it says to programs, to shells, and
+//! to services that can more or less than libvirt's.
+
+mod services;
 
 use super::TEST;
-use super::api::{OX, ox};
+use super::api::ox;
 use super::bus::{Bus, Daemon};
-use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use zbus::{Connection, Message, MessageStream, ObjectPath, Variant};
 
 /// Exit code, standard output and standard error.
 async fn virsnap(bus: &Bus, editor: &str, words: &[&str]) -> (i32, String, String) {
@@ -22,13 +21,17 @@ async fn virsnap(bus: &Bus, editor: &str, words: &[&str]) -> (i32, String, Strin
 
 /// A daemon with the domain `ox`, and an editor that does what `sed` is told.
 async fn with_ox(bus: &Bus, sed: &str) -> (Daemon, String) {
-    use std::os::unix::fs::PermissionsExt;
     let daemon = Daemon::start(bus);
     bus.client().await.call(TEST, super::CONNECT, "DomainDefineXML", &ox()).await.unwrap();
-    let editor = bus.dir.path().join("editor");
-    std::fs::write(&editor, format!("#!/bin/sh\nsed -i '{sed}' \"$1\"\n")).unwrap();
+    (daemon, executable(bus.dir.path(), &format!("#!/bin/sh\nsed -i '{sed}' \"$1\"\n")))
+}
+
+fn executable(dir: &Path, script: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let editor = dir.join("editor");
+    std::fs::write(&editor, script).unwrap();
     std::fs::set_permissions(&editor, std::fs::Permissions::from_mode(0o755)).unwrap();
-    (daemon, editor.to_str().unwrap().to_owned())
+    editor.to_str().unwrap().to_owned()
 }
 
 /// The edited documents that were left behind.
@@ -139,6 +142,31 @@ async fn programs_read_json() {
     assert_eq!((code, out.as_str(), err.as_str()), (1, "", "error: snapshot 'one' has no parent\n"));
 }
 
+#[tokio::test]
+async fn a_domain_is_frozen_saved_and_started_again() {
+    let bus = Bus::start();
+    let _daemon = Daemon::start(&bus);
+    let line =
+        " Mountpoint   Name   Type   Target\n------------------------------------\n /            vda    ext4   vda\n\n";
+    let none = "Domain 'test' has no manage save image; removal skipped\n";
+    for (command, said) in [
+        ("domfsinfo test", line),
+        ("domfsfreeze test /", "Froze 1 filesystem(s)\n\n"),
+        ("domfsthaw test", "Thawed 1 filesystem(s)\n\n"),
+        ("managedsave-remove test", none),
+        ("managedsave test --paused", "\nDomain 'test' state saved by libvirt\n\n"),
+        ("domstate test --reason", "shut off (saved)\n\n"),
+        ("list --all --managed-save", " Id   Name   State\n--------------------\n -    test   saved\n\n"),
+        ("start test", "Domain 'test' started\n\n"),
+        ("domstate test", "paused\n\n"),
+        ("managedsave test", "\nDomain 'test' state saved by libvirt\n\n"),
+        ("managedsave-remove test", "Removed managedsave image for domain 'test'\n"),
+        ("managedsave-remove test", none),
+    ] {
+        assert_eq!(virsnap(&bus, "true", &[command]).await, (0, said.to_owned(), String::new()), "{command}");
+    }
+}
+
 /// The shells ask the program, and it asks the service.
 #[tokio::test]
 async fn domains_and_snapshots_are_completed() {
@@ -165,89 +193,5 @@ async fn domains_and_snapshots_are_completed() {
         let done = tokio::process::Command::new(env!("CARGO_BIN_EXE_virsnap")).args(&words).output().await.unwrap();
         assert_eq!(String::from_utf8(done.stdout).unwrap(), offered, "{before} {current}");
         assert_eq!((done.status.code(), done.stderr), (Some(0), vec![]), "{before} {current}");
-    }
-}
-
-/// A service of an older libvirt: it knows neither VALIDATE nor HALT nor FORCE, and keeps what it was asked for.
-async fn old_service(connection: Connection, persistent: bool, asked: Arc<Mutex<Vec<String>>>) {
-    const SNAPSHOT: &str = "/org/libvirt/Test/domainsnapshot/_0dd0dd0d_0002_4000_8000_000000000002_s";
-    const CODE_3: &str = "this function is not supported by the connection driver: virDomainSnapshotCreateXML";
-    let mut calls = MessageStream::from(&connection);
-    let path = |text: &'static str| ObjectPath::try_from(text).unwrap();
-    while let Some(Ok(call)) = calls.next().await {
-        let header = call.header();
-        let member = header.member().map(|m| m.to_string()).unwrap_or_default();
-        let note = |what: String| asked.lock().unwrap().push(what);
-        let refuse = async |text: &str| {
-            connection.send(&Message::error(&header, "org.libvirt.Error").build(&text).unwrap()).await
-        };
-        let answer = match member.as_str() {
-            "DomainLookupByName" => connection.reply(&header, &path(OX)).await,
-            "SnapshotLookupByName" => connection.reply(&header, &path(SNAPSHOT)).await,
-            "Get" => {
-                let (_, property): (String, String) = call.body().deserialize().unwrap();
-                connection.reply(&header, &Variant::from(property == "Active" || persistent)).await
-            }
-            "SnapshotCreateXML" => {
-                let (_, flags): (String, u32) = call.body().deserialize().unwrap();
-                note(format!("create {flags:#x}"));
-                match flags {
-                    _ if flags & 0x200 != 0 => refuse(CODE_3).await,
-                    _ if flags & 0x8 != 0 => refuse("unsupported flags (0x8) in function oldSnapshotCreateXML").await,
-                    _ => connection.reply(&header, &path(SNAPSHOT)).await,
-                }
-            }
-            "Destroy" => {
-                note("destroy".to_owned());
-                connection.reply(&header, &()).await
-            }
-            "Revert" => {
-                let flags: u32 = call.body().deserialize().unwrap();
-                note(format!("revert {flags:#x}"));
-                match flags {
-                    0 => refuse("revert requires force: must respawn guest to start inactive snapshot").await,
-                    1 => refuse("Requested operation is not valid: no").await,
-                    _ => connection.reply(&header, &()).await,
-                }
-            }
-            _ => continue,
-        };
-        answer.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn an_older_service_is_asked_for_what_it_can_do() {
-    let persistent = "error: cannot halt after snapshot of transient domain\n";
-    let code_3 = "error: this function is not supported by the connection driver: virDomainSnapshotCreateXML\n";
-    let risky = "error: Failed to revert snapshot s\nerror: revert requires force: must respawn guest to start \
-                 inactive snapshot\n";
-    let invalid = "error: Failed to revert snapshot s\nerror: Requested operation is not valid: no\n";
-    for (is_persistent, line, expected, complaint) in [
-        (true, "snapshot-create-as ox s --validate", &["create 0x200", "create 0x0"][..], ""),
-        (true, "snapshot-create ox --validate", &["create 0x200", "create 0x0"], ""),
-        // The user's own document is validated or not taken.
-        (true, "snapshot-create ox FILE --validate", &["create 0x200"], code_3),
-        (true, "snapshot-create-as ox s --halt", &["create 0x8", "create 0x0", "destroy"], ""),
-        (true, "snapshot-create ox --halt --atomic", &["create 0x88", "create 0x80", "destroy"], ""),
-        (true, "snapshot-create ox --halt --validate", &["create 0x208", "create 0x8", "create 0x0", "destroy"], ""),
-        (false, "snapshot-create-as ox s --halt", &["create 0x8"], persistent),
-        (true, "snapshot-revert ox s", &["revert 0x0"], risky),
-        (true, "snapshot-revert ox s --force", &["revert 0x0", "revert 0x4"], ""),
-        (true, "snapshot-revert ox s --force --running", &["revert 0x1"], invalid),
-        (true, "snapshot-revert ox s --force --paused", &["revert 0x2"], ""),
-    ] {
-        let bus = Bus::start();
-        let connection = bus.client().await.connection;
-        connection.request_name("org.libvirt").await.unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let service = tokio::spawn(old_service(connection, is_persistent, asked.clone()));
-        let file = bus.dir.path().join("s.xml");
-        std::fs::write(&file, "<domainsnapshot/>").unwrap();
-        let line = line.replace("FILE", file.to_str().unwrap());
-        let (code, _, err) = virsnap(&bus, "true", &line.split(' ').collect::<Vec<_>>()).await;
-        assert_eq!((code, err.as_str()), (i32::from(!complaint.is_empty()), complaint), "{line}");
-        assert_eq!(*asked.lock().unwrap(), expected, "{line}");
-        service.abort();
     }
 }

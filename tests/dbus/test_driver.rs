@@ -207,3 +207,25 @@ async fn the_machine_is_that_of_libvirts_test_driver() {
     let reply = client.call(TEST, PROPERTIES, "Get", &(CONNECT, "Version")).await.unwrap();
     assert_eq!(*reply.body().deserialize::<(OwnedVariant,)>().unwrap().0, Variant::U64(2));
 }
+
+/// As `test_domain_managed_save` of libvirt-dbus's suite, and the start from the image.
+#[tokio::test]
+async fn a_managed_save_stops_the_domain_and_a_start_goes_on_from_it() {
+    let bus = Bus::start();
+    let _daemon = Daemon::start(&bus);
+    let client = bus.client().await;
+    let mut ear = Ear::on(&client).await;
+    let has = async || {
+        let reply = client.call(TEST_DOMAIN, DOMAIN, "HasManagedSaveImage", &(0_u32,)).await.unwrap();
+        reply.body().deserialize::<(bool,)>().unwrap().0
+    };
+    client.call(TEST_DOMAIN, DOMAIN, "ManagedSave", &(0_u32,)).await.unwrap();
+    assert_eq!((state(&client).await.0, has().await), (5, true));
+    assert_eq!(ear.heard(&client).await.last().unwrap(), "5/4");
+    client.call(TEST_DOMAIN, DOMAIN, "Create", &(0_u32,)).await.unwrap();
+    assert_eq!((state(&client).await.0, has().await), (1, false));
+    assert!(ear.heard(&client).await.contains(&"2/2".to_owned()));
+    client.call(TEST_DOMAIN, DOMAIN, "ManagedSave", &(0_u32,)).await.unwrap();
+    client.call(TEST_DOMAIN, DOMAIN, "ManagedSaveRemove", &(0_u32,)).await.unwrap();
+    assert_eq!((state(&client).await.0, has().await), (5, false));
+}

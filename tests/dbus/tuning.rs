@@ -74,8 +74,16 @@ async fn memory_is_changed_now_or_from_the_next_start() {
     let _daemon = Daemon::start(&bus);
     let client = bus.client().await;
     let mut ear = Ear::on(&client).await;
+    let taken = ("<domainsnapshot><name>s</name></domainsnapshot>", 0_u32);
+    let s = client.path(TEST_DOMAIN, DOMAIN, "SnapshotCreateXML", &taken).await;
+    ear.heard(&client).await;
+    client.call(TEST_DOMAIN, DOMAIN, "SetMemory", &(1_234_567_u64, 0_u32)).await.unwrap();
+    assert_eq!(ear.heard(&client).await, ["balloon 1234567"]);
+    client.call(&s, "org.libvirt.DomainSnapshot", "Revert", &(0_u32,)).await.unwrap();
+    let reverted = client.text(TEST_DOMAIN, DOMAIN, "GetXMLDesc", &(0_u32,)).await;
+    assert!(reverted.contains("<currentMemory unit='KiB'>2097152</currentMemory>"), "{reverted}");
+
     client.call(TEST_DOMAIN, DOMAIN, "SetMemory", &(1_000_000_u64, 0_u32)).await.unwrap();
-    assert_eq!(ear.heard(&client).await, ["balloon 1000000"]);
     let live = client.text(TEST_DOMAIN, DOMAIN, "GetXMLDesc", &(0_u32,)).await;
     assert!(live.contains("<currentMemory unit='KiB'>1000000</currentMemory>"), "{live}");
     let reply = client.call(TEST_DOMAIN, DOMAIN, "MemoryStats", &(0_u32,)).await.unwrap();

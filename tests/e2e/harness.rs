@@ -12,6 +12,7 @@ pub mod events;
 pub mod guest;
 pub mod image;
 pub mod linux;
+pub mod own;
 pub mod patience;
 pub mod serial;
 

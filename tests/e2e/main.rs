@@ -15,6 +15,7 @@ mod lifecycle;
 mod live;
 mod matrix;
 mod moving;
+mod own_api;
 mod reading;
 mod restart;
 mod reverts;

@@ -21,6 +21,15 @@ pub enum DomainAct {
     Suspend,
     Resume,
     Autostart(bool),
+    /// `virDomainSaveRestoreFlags`.
+    ManagedSave(u32),
+    ManagedSaveRemove,
+    /// The new name.
+    Rename(String),
+    /// The mount points; none: all.
+    FsFreeze(Vec<String>),
+    FsThaw(Vec<String>),
+    FsInfo,
     DumpXml(Dump),
     State,
     StateAndReason,
@@ -53,6 +62,15 @@ pub(super) fn domain_act(typed: &Typed) -> Result<DomainAct, Failure> {
         "suspend" => DomainAct::Suspend,
         "resume" => DomainAct::Resume,
         "autostart" => DomainAct::Autostart(!typed.has("disable")),
+        "managedsave" => {
+            let bit = |option, bit| if typed.has(option) { bit } else { 0 };
+            DomainAct::ManagedSave(bit("bypass-cache", 1) | bit("running", 2) | bit("paused", 4))
+        }
+        "managedsave-remove" => DomainAct::ManagedSaveRemove,
+        "domrename" => DomainAct::Rename(text(typed, "new-name")?.unwrap_or_default().to_owned()),
+        "domfsfreeze" => DomainAct::FsFreeze(typed.values("mountpoint").map(str::to_owned).collect()),
+        "domfsthaw" => DomainAct::FsThaw(typed.values("mountpoint").map(str::to_owned).collect()),
+        "domfsinfo" => DomainAct::FsInfo,
         "dumpxml" => {
             let mut dump = Dump::from_typed(typed)?;
             dump.flags |= on(typed, "inactive", XmlFlags::INACTIVE)

@@ -5,9 +5,13 @@ use super::super::domain_document::Size;
 use super::super::failure::Failure;
 use super::super::json;
 use super::super::output::Output;
-use super::super::render::info_line;
+use super::super::progress::{Shown, during};
+use super::super::render::{Table, info_line};
 use super::super::texts;
 use super::super::wire::{CallError, Domain};
+
+/// `GetFSInfo`: mount point, name, type and the targets of its disks.
+type FileSystem = (String, String, String, Vec<String>);
 
 pub(super) async fn run(domain: &Domain<'_>, act: DomainAct, out: &mut Output) -> Result<(), Failure> {
     match act {
@@ -69,6 +73,56 @@ pub(super) async fn run(domain: &Domain<'_>, act: DomainAct, out: &mut Output) -
             let answer = domain.set_autostart(on).await;
             let done = format!("Domain '{name}' {verb}ed as autostarted");
             tell(out, answer, done, format!("Failed to {verb} domain '{name}' as autostarted"))
+        }
+        DomainAct::ManagedSave(flags) => {
+            let name = domain.name().await?;
+            let shown = Shown::on_terminal(out.is_quiet());
+            let answer = during(shown, "saving", domain, domain.call("ManagedSave", &flags)).await;
+            let done = format!("\nDomain '{name}' state saved by libvirt");
+            tell(out, answer, done, format!("Failed to save domain '{name}' state"))
+        }
+        DomainAct::ManagedSaveRemove => {
+            let name = domain.name().await?;
+            if !domain.has_managed_save().await? {
+                out.extra(&format!("Domain '{name}' has no manage save image; removal skipped"));
+                return Ok(());
+            }
+            let answer: Result<(), CallError> = domain.call("ManagedSaveRemove", &0_u32).await;
+            let failed = format!("Failed to remove managed save image for domain '{name}'");
+            answer.map_err(|cause| Failure::behind(failed, cause))?;
+            out.extra(&format!("Removed managedsave image for domain '{name}'"));
+            Ok(())
+        }
+        DomainAct::Rename(name) => {
+            domain.call::<_, ()>("Rename", &(name, 0_u32)).await?;
+            out.extra("Domain successfully renamed\n");
+            Ok(())
+        }
+        DomainAct::FsFreeze(mountpoints) => {
+            let answer: Result<u32, CallError> = domain.call("FSFreeze", &(mountpoints, 0_u32)).await;
+            let count = answer.map_err(|cause| Failure::behind("Unable to freeze filesystems", cause))?;
+            out.extra(&format!("Froze {count} filesystem(s)\n"));
+            Ok(())
+        }
+        DomainAct::FsThaw(mountpoints) => {
+            let answer: Result<u32, CallError> = domain.call("FSThaw", &(mountpoints, 0_u32)).await;
+            let count = answer.map_err(|cause| Failure::behind("Unable to thaw filesystems", cause))?;
+            out.extra(&format!("Thawed {count} filesystem(s)\n"));
+            Ok(())
+        }
+        DomainAct::FsInfo => {
+            let answer: Result<Vec<FileSystem>, CallError> = domain.call("GetFSInfo", &0_u32).await;
+            let found = answer.map_err(|cause| Failure::behind("Unable to get filesystem information", cause))?;
+            if found.is_empty() {
+                out.extra("No filesystems are mounted in the domain");
+                return Ok(());
+            }
+            let mut table = Table::new(&["Mountpoint", "Name", "Type", "Target"]);
+            for (mountpoint, name, kind, targets) in &found {
+                table.row(&[mountpoint, name, kind, &targets.join(",")]);
+            }
+            super::listing::print_table(&table, out);
+            Ok(())
         }
         DomainAct::DumpXml(dump) => {
             let xml = domain.xml(dump.flags.bits()).await?;

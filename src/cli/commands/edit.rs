@@ -1,10 +1,11 @@
 //! `snapshot-edit` (`tools/virsh-snapshot.c: cmdSnapshotEdit`). What was edited and then refused is kept in a file.
 
 use super::super::action::NewName;
+use super::super::document;
 use super::super::editor::Draft;
 use super::super::failure::Failure;
 use super::super::output::{self, Output};
-use super::super::wire::{Domain, Snapshot};
+use super::super::wire::{CallError, Domain, Snapshot};
 use super::snapshot::redefinition;
 use crate::model::flags::{CreateFlags, DeleteFlags, XmlFlags};
 use std::io::{BufRead, IsTerminal, Write};
@@ -49,8 +50,9 @@ async fn edited(
         let failure = match snapshot.xml(XmlFlags::SECURE.bits()).await {
             Err(cause) => Failure::from(cause),
             Ok(now) if now != original => Failure::new("ERROR: the XML configuration was changed by another user"),
-            Ok(_) => match domain.create_snapshot(&text, redefinition(original, flags).bits()).await {
-                Ok(made) => break made,
+            Ok(_) => match define(domain, name, original, &text, flags, new_name).await {
+                Ok(Defined::Whole) => return Ok(()),
+                Ok(Defined::Beside(made)) => break made,
                 Err(cause) => cause.into(),
             },
         };
@@ -82,6 +84,41 @@ async fn edited(
             Err(Failure::new(format!("Must use --rename or --clone to change {name} to {}", made.name)))
         }
         NewName::Renames | NewName::Clones => Ok(()),
+    }
+}
+
+/// What was defined.
+enum Defined<'b> {
+    /// All that was asked for.
+    Whole,
+    /// A snapshot, which has another name where the old one is still there.
+    Beside(Snapshot<'b>),
+}
+
+/// Defines the edited document. For virsh a rename is a new snapshot and the end of the old one, whose children then hang on
+/// its parent, and whose tag in an image nobody finds by the new name: a service that can rename does it in place.
+async fn define<'b>(
+    domain: &Domain<'b>,
+    name: &str,
+    original: &str,
+    text: &str,
+    flags: CreateFlags,
+    new_name: NewName,
+) -> Result<Defined<'b>, CallError> {
+    let flags = redefinition(original, flags).bits();
+    let wanted = document::name(text).filter(|wanted| new_name == NewName::Renames && wanted != name);
+    let Some(wanted) = wanted else { return domain.create_snapshot(text, flags).await.map(Defined::Beside) };
+    match domain.rename_snapshot(name, &wanted).await {
+        Err(CallError::NotOffered(_)) => domain.create_snapshot(text, flags).await.map(Defined::Beside),
+        Err(cause) => Err(cause),
+        Ok(renamed) => match domain.create_snapshot(text, flags).await {
+            Ok(_) => Ok(Defined::Whole),
+            Err(cause) => {
+                // As if nothing had happened; should that fail too, the snapshot is there under its new name.
+                let _ = domain.rename_snapshot(&renamed.name, name).await;
+                Err(cause)
+            }
+        },
     }
 }
 

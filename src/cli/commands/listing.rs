@@ -156,7 +156,7 @@ async fn nodes(found: Vec<Snapshot<'_>>, from: Option<Snapshot<'_>>, flags: List
     Ok(nodes)
 }
 
-fn print_table(table: &Table, out: &mut Output) {
+pub(super) fn print_table(table: &Table, out: &mut Output) {
     let text = if out.is_quiet() { table.without_heading() } else { table.with_heading() };
     out.print(&text);
 }

@@ -132,7 +132,7 @@ fn beyond_virsh(text: &mut Roff) {
         (
             "snapshot-edit",
             "An edited document that is refused is kept in a file, which is named. Asked whether to try again, an answer is \
-             a line.",
+             a line. --rename renames in place where the service can, so that children and tags in images follow.",
         ),
         ("--xpath", "An expression that is none is an error. It has no prefixes of namespaces."),
         ("Quotes", "In several commands in one argument a single quote must be closed too."),

@@ -1,6 +1,6 @@
 //! The commands on domains. What D-Bus cannot carry (consoles, file descriptors, storage volumes) is not offered.
 
-use super::{Command, DOMAIN, JSON, Opt, SECURITY, WRAP, XPATH, flag, required, value};
+use super::{Command, DOMAIN, JSON, Kind, Opt, SECURITY, WRAP, XPATH, flag, required, value};
 
 const MODE: Opt = value("mode", "shutdown mode: acpi|agent|initctl|signal|paravirt");
 const FILE: Opt = required("file", "file containing an XML domain description");
@@ -33,6 +33,30 @@ pub(super) const MANAGEMENT: &[Command] = &[
         options: &[DOMAIN, flag("graceful", "terminate gracefully"), flag("remove-logs", "remove domain logs")],
     },
     Command {
+        name: "domfsfreeze",
+        help: "Freeze domain's mounted filesystems.",
+        about: "Freeze domain's mounted filesystems.",
+        options: &[
+            DOMAIN,
+            Opt { name: "mountpoint", short: None, kind: Kind::Words, help: "mountpoint path to be frozen" },
+        ],
+    },
+    Command {
+        name: "domfsinfo",
+        help: "Get information of domain's mounted filesystems.",
+        about: "Get information of domain's mounted filesystems.",
+        options: &[DOMAIN],
+    },
+    Command {
+        name: "domfsthaw",
+        help: "Thaw domain's mounted filesystems.",
+        about: "Thaw domain's mounted filesystems.",
+        options: &[
+            DOMAIN,
+            Opt { name: "mountpoint", short: None, kind: Kind::Words, help: "mountpoint path to be thawed" },
+        ],
+    },
+    Command {
         name: "domid",
         help: "convert a domain name or UUID to domain id",
         about: "",
@@ -43,6 +67,12 @@ pub(super) const MANAGEMENT: &[Command] = &[
         help: "convert a domain id or UUID to domain name",
         about: "",
         options: &[required("domain", "domain id or uuid")],
+    },
+    Command {
+        name: "domrename",
+        help: "rename a domain",
+        about: "Rename an inactive domain.",
+        options: &[required("domain", "domain name or uuid"), required("new-name", "new domain name")],
     },
     Command {
         name: "domuuid",
@@ -63,6 +93,23 @@ pub(super) const MANAGEMENT: &[Command] = &[
             XPATH,
             WRAP,
         ],
+    },
+    Command {
+        name: "managedsave",
+        help: "managed save of a domain state",
+        about: "Save and destroy a running domain, so it can be restarted from\nthe same state at a later time.  When the virsh 'start'\ncommand is next run for the domain, it will automatically\nbe started from this saved state.",
+        options: &[
+            DOMAIN,
+            flag("bypass-cache", "avoid file system cache when saving"),
+            flag("running", "set domain to be running on next start"),
+            flag("paused", "set domain to be paused on next start"),
+        ],
+    },
+    Command {
+        name: "managedsave-remove",
+        help: "Remove managed save of a domain",
+        about: "Remove an existing managed save state file from a domain",
+        options: &[DOMAIN],
     },
     Command {
         name: "reboot",

@@ -1,6 +1,6 @@
 //! The commands on snapshots.
 
-use super::{Command, DOMAIN, JSON, Kind, Opt, SECURITY, WRAP, XPATH, flag, required, value, word};
+use super::{Command, DOMAIN, DRY_RUN, JSON, Kind, Opt, SECURITY, WRAP, XPATH, flag, required, value, word};
 
 const NO_METADATA: Opt = flag("no-metadata", "take snapshot but create no metadata");
 const HALT: Opt = flag("halt", "halt domain after snapshot is created");
@@ -30,6 +30,7 @@ pub(super) const COMMANDS: &[Command] = &[
             ATOMIC,
             LIVE,
             VALIDATE,
+            DRY_RUN,
         ],
     },
     Command {
@@ -50,6 +51,7 @@ pub(super) const COMMANDS: &[Command] = &[
             LIVE,
             VALIDATE,
             value("memspec", "memory attributes: [file=]name[,snapshot=type]"),
+            DRY_RUN,
             Opt {
                 name: "diskspec",
                 short: None,
@@ -81,6 +83,7 @@ pub(super) const COMMANDS: &[Command] = &[
             flag("children", "delete snapshot and all children"),
             flag("children-only", "delete children but not snapshot"),
             flag("metadata", "delete only libvirt metadata, leaving snapshot contents behind"),
+            DRY_RUN,
         ],
     },
     Command {
@@ -156,6 +159,9 @@ pub(super) const COMMANDS: &[Command] = &[
             flag("paused", "after reverting, change state to paused"),
             flag("force", "try harder on risky reverts"),
             flag("reset-nvram", "re-initialize NVRAM from its pristine template"),
+            flag("delete-children", "after reverting, delete all children"),
+            flag("discard", "after reverting, delete the snapshot"),
+            DRY_RUN,
         ],
     },
 ];

@@ -9,13 +9,13 @@ use zbus::{DynamicType, OwnedObjectPath, OwnedVariant, Type};
 
 const DOMAIN: &str = "org.libvirt.Domain";
 /// virsnap's own: what libvirt-dbus has no call for.
-const SNAPSHOTS: &str = "org.virsnap.Snapshots1";
+pub(super) const SNAPSHOTS: &str = "org.virsnap.Snapshots1";
 
 /// One domain of the service.
 #[derive(Debug)]
 pub struct Domain<'b> {
-    bus: &'b Bus,
-    path: OwnedObjectPath,
+    pub(super) bus: &'b Bus,
+    pub(super) path: OwnedObjectPath,
 }
 
 /// By what a domain may be named on the command line; differs between virsh's commands.
@@ -150,6 +150,11 @@ impl<'b> Domain<'b> {
     /// Takes or redefines a snapshot.
     pub async fn create_snapshot(&self, xml: &str, flags: u32) -> Result<Snapshot<'b>, CallError> {
         Snapshot::new(self.bus, self.call("SnapshotCreateXML", &(xml, flags)).await?)
+    }
+    /// Gives a snapshot another name, its children and files kept; not every service can.
+    pub async fn rename_snapshot(&self, from: &str, to: &str) -> Result<Snapshot<'b>, CallError> {
+        let path = self.bus.call(self.path.as_str(), SNAPSHOTS, "Rename", &(from, to, 0_u32)).await?;
+        Snapshot::new(self.bus, path)
     }
     /// The snapshot of that name.
     pub async fn snapshot(&self, name: &str) -> Result<Snapshot<'b>, CallError> {

@@ -122,7 +122,13 @@ async fn run_long(child: Child, total: u64, report: Option<&dyn Report>) -> Resu
             report.progress(StepProgress { done, total });
         }
     };
-    child.run_watched(watch).await.map(drop)
+    let cancelled = async {
+        match report {
+            Some(report) => report.cancelled().await,
+            None => std::future::pending().await,
+        }
+    };
+    child.run_until(cancelled, watch).await.map(drop)
 }
 
 /// Write the content of `top` into `base`, on which it lies directly. `top` stays as it is, so

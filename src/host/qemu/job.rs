@@ -10,7 +10,7 @@
 //! `job-dismiss`, so that the verdict can be read by another life of the daemon.
 
 use super::qmp::{Monitor, QmpError};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::host::{Report, StepProgress};
 use crate::model::ids::OpId;
 use serde_json::{Value, json};
@@ -18,6 +18,9 @@ use std::time::Duration;
 
 /// How often progress is asked for while nothing changes.
 const TICK: Duration = Duration::from_millis(200);
+
+/// How often a job that was told to end is looked at.
+const CANCELLING: Duration = Duration::from_millis(5);
 
 /// A job-id: of the operation, so that the same step finds its job again.
 #[must_use]
@@ -66,6 +69,24 @@ impl Job<'_> {
         Ok(true)
     }
 
+    /// Snapshot jobs run in QEMU's main loop: it hears of nothing before they have ended.
+    fn may_be_cancelled(&self) -> bool {
+        self.kind.starts_with("block-")
+    }
+
+    /// End it, without leaving any layer. When this returns it is gone, whatever became of it.
+    async fn cancel(&self) -> Result<(), QmpError> {
+        match self.monitor.execute("job-cancel", json!({ "id": self.id })).await {
+            // It has ended meanwhile.
+            Ok(_) | Err(QmpError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        while !self.clear().await? {
+            tokio::time::sleep(CANCELLING).await;
+        }
+        Ok(())
+    }
+
     /// Wait. A job that failed is dismissed, and its words are the error.
     pub(super) async fn wait(&self, until: Until, report: &dyn Report) -> Result<()> {
         let mut events = self.monitor.subscribe();
@@ -93,6 +114,10 @@ impl Job<'_> {
             tokio::select! {
                 _ = next_change(&mut events) => {}
                 () = tokio::time::sleep(TICK) => {}
+                () = report.cancelled(), if self.may_be_cancelled() => {
+                    self.cancel().await?;
+                    return Err(Error::new(Code::OperationAborted, format!("{} job was cancelled", self.kind)));
+                }
                 () = self.monitor.gone() => return Err(QmpError::Gone.into()),
             }
         }

@@ -9,7 +9,7 @@
 
 use super::job::{Job, Until};
 use super::qmp::{Monitor, QmpError};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::host::images::blocking;
 use crate::host::{Report, StepProgress, save_image};
 use camino::Utf8Path;
@@ -278,6 +278,7 @@ pub(super) async fn finish(monitor: &Monitor, report: &dyn Report) -> Result<()>
         }
         tokio::select! {
             () = tokio::time::sleep(nap) => {}
+            () = report.cancelled() => return Err(Error::new(Code::OperationAborted, "the save of the memory was cancelled")),
             () = monitor.gone() => return Err(QmpError::Gone.into()),
         }
         // A guest may stand still meanwhile: never much longer than it has taken already.

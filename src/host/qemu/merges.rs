@@ -9,7 +9,7 @@ use super::cpu;
 use super::job::{self, Job, Until};
 use super::process::RunningQemu;
 use super::qmp::Monitor;
-use super::steps::{Guests, alive, block_job};
+use super::steps::{Guests, Unwatched, alive, block_job};
 use crate::error::{Error, Result};
 use crate::host::Report;
 use crate::host::images::{files, img};
@@ -245,7 +245,8 @@ async fn finalize(job: &Job<'_>, written: &Utf8Path, report: &dyn Report) -> Res
         }
         job.monitor.execute("job-finalize", json!({ "id": job.id })).await?;
     }
-    job.wait(Until::Concluded, report).await
+    // The chain is being changed: too late to cancel.
+    job.wait(Until::Concluded, &Unwatched).await
 }
 
 fn nodes_of<'g>(graph: &'g Graph, path: &Utf8Path) -> Result<Vec<&'g str>> {

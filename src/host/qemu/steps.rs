@@ -66,7 +66,7 @@ pub(super) fn block_job(guests: &dyn Guests, qemu: &RunningQemu, disk: &DiskTarg
 }
 
 /// Nobody watches an undo.
-pub(super) struct Unwatched;
+pub(in crate::host) struct Unwatched;
 impl Report for Unwatched {
     fn progress(&self, _: StepProgress) {}
     fn paused_for(&self, _: u64) {}

@@ -271,6 +271,7 @@ impl Judge<'_> {
             state,
             creation_time: if record.creation_time > 0 { record.creation_time } else { written.max(1) },
             memory,
+            tag: None,
             disks,
             revert_disks: Vec::new(),
             frozen: domain::frozen_disks(&xml).map_err(|e| Reason::Definition(e.to_string()))?,

@@ -13,7 +13,9 @@ use super::guests::Guests;
 use super::xl::{self, Listed, Reason};
 use super::{save_file, xenstore};
 use crate::error::{Error, Result};
+use crate::host::Report;
 use crate::host::images::blocking;
+use crate::host::qemu::steps::Unwatched;
 use crate::model::ids::Instance;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::fs::File;
@@ -29,11 +31,11 @@ const PAUSES: usize = 16;
 
 /// Save the memory; the guest is paused afterwards. One that runs stands still from here on, so nothing is asked that need
 /// not be.
-pub(super) async fn save(guests: &Arc<Guests>, instance: Instance, path: &Utf8Path) -> Result<()> {
+pub(super) async fn save(guests: &Arc<Guests>, instance: Instance, path: &Utf8Path, report: &dyn Report) -> Result<()> {
     let _busy = guests.busy(instance);
     let domid = guests.domid(instance)?;
     let paused = guests.get(instance).is_some_and(|g| g.paused);
-    let saved = if paused { save_paused(domid, path).await } else { save_running(domid, path).await };
+    let saved = if paused { save_paused(domid, path, report).await } else { save_running(domid, path, report).await };
     if let Err(error) = saved {
         return Err(why(guests, instance, error).await);
     }
@@ -51,8 +53,8 @@ pub(super) async fn save(guests: &Arc<Guests>, instance: Instance, path: &Utf8Pa
 }
 
 /// The file is written out while it is written to: the guest stands still until all of it is.
-async fn save_running(domid: u32, path: &Utf8Path) -> Result<()> {
-    let mut save = std::pin::pin!(xl::save(domid, path));
+async fn save_running(domid: u32, path: &Utf8Path, report: &dyn Report) -> Result<()> {
+    let mut save = std::pin::pin!(xl::save(domid, path, report));
     loop {
         tokio::select! {
             saved = &mut save => return saved,
@@ -76,8 +78,8 @@ async fn why(guests: &Guests, instance: Instance, error: Error) -> Error {
     }
 }
 
-async fn save_paused(domid: u32, path: &Utf8Path) -> Result<()> {
-    let mut save = std::pin::pin!(xl::save(domid, path));
+async fn save_paused(domid: u32, path: &Utf8Path, report: &dyn Report) -> Result<()> {
+    let mut save = std::pin::pin!(xl::save(domid, path, report));
     let release = async {
         // If it is never asked the save says why.
         asked(domid).await;
@@ -157,7 +159,7 @@ async fn repair(domid: u32, scratch: &Utf8Path) -> Result<()> {
         asked(domid).await;
         xenstore::write(&request(domid), "").await
     };
-    let (saved, answered) = tokio::join!(xl::save(domid, &file), answer);
+    let (saved, answered) = tokio::join!(xl::save(domid, &file, &Unwatched), answer);
     let _ = std::fs::remove_file(&file);
     // It may well fail, and has resumed the guest all the same.
     if let Some(error) = saved.err().or(answered.err()) {

@@ -50,7 +50,7 @@ impl XenHost {
             Prepare::SaveMemory { instance, path, .. } => {
                 // Connected to now, and not while the guest stands still.
                 let _qdisk = self.running(*instance).await;
-                memory::save(&self.guests, *instance, path).await?;
+                memory::save(&self.guests, *instance, path, report).await?;
                 return Ok(None);
             }
             Prepare::TagDisks { instance, images, tag } => {

@@ -4,6 +4,7 @@
 //! looked at, never read from its words. Must not know: which guests are ours.
 
 use crate::error::{Error, Result};
+use crate::host::Report;
 use crate::host::command::Child;
 use camino::Utf8Path;
 use serde_json::Value;
@@ -134,8 +135,8 @@ pub(super) async fn destroy(domid: u32) -> Result<()> {
 }
 
 /// Save the memory of a domain that takes part in it; it is paused afterwards, if this succeeds.
-pub(super) async fn save(domid: u32, path: &Utf8Path) -> Result<()> {
-    xl(&["save", "-p", &domid.to_string(), path.as_str()]).run().await.map(drop)
+pub(super) async fn save(domid: u32, path: &Utf8Path, report: &dyn Report) -> Result<()> {
+    xl(&["save", "-p", &domid.to_string(), path.as_str()]).run_cancellable(report).await.map(drop)
 }
 
 /// Build a domain, paused. No `xl` stays behind to watch it (`-e`): it would start the guest again with disks that it

@@ -1,7 +1,7 @@
 //! A snapshot as text, in libvirt's exact form (`virDomainSnapshotDefFormatInternal`): order,
 //! two blanks per level, single quotes, the last byte a line feed.
 
-use super::disk;
+use super::{OWN, disk};
 use crate::model::ids::DomainId;
 use crate::model::snapshot::{Memory, Snapshot, SnapshotDisk, SnapshotState, SnapshotTexts};
 use crate::xml::edit::strip_secrets;
@@ -54,6 +54,9 @@ pub fn format_as(snapshot: &Snapshot, texts: &SnapshotTexts, output: Output) -> 
         Memory::External(path) => {
             line(format!("<memory snapshot='external' file='{}'/>", attribute(path.as_str())));
         }
+    }
+    if let Some(tag) = &snapshot.tag {
+        line(format!("<virsnap:tag xmlns:virsnap='{OWN}'>{}</virsnap:tag>", text(tag)));
     }
     disks(&mut out, "disks", &snapshot.disks);
     disks(&mut out, "revertDisks", &snapshot.revert_disks);

@@ -68,6 +68,8 @@ const NOT_OFFERED: &[&str] = &[
     "remove-all-storage",
     "delete-storage-volume-snapshots",
     "wipe-storage",
+    // A terminal shows it unasked.
+    "verbose",
 ];
 
 /// A page of help without some options.

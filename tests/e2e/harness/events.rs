@@ -70,6 +70,11 @@ impl Events {
         self.seen.lock().unwrap().iter().filter(|(m, _)| m == member).map(|(_, m)| m.clone()).collect()
     }
 
+    /// Every signal so far, by its name.
+    pub fn all(&self) -> Vec<(String, zbus::Message)> {
+        self.seen.lock().unwrap().clone()
+    }
+
     pub fn clear(&self) {
         self.seen.lock().unwrap().clear();
     }
