@@ -319,14 +319,14 @@ impl Model {
         };
         // A revert may have gone back within the hypervisor that runs.
         let reverted = new.or_else(|| all().find(|g| Some(g.instance) == old));
+        let started = reverted.filter(|g| new.is_some() || world.guests.contains_key(&g.instance));
         let target = match call {
             Call::Revert(name, _) if !matches!(answer, Some(Err(_))) => {
-                let seen = reverted.map_or(&disks, |g| &g.found);
+                let seen = started.map_or(&disks, |g| &g.found);
                 Some(self.target(name, moment, &before, seen)?)
             }
             _ => None,
         };
-        let started = reverted.filter(|g| new.is_some() || world.guests.contains_key(&g.instance));
         match (target, answer) {
             (Some(target), Some(_)) => compare(&target, started)?,
             (Some(target), None) => {
