@@ -9,7 +9,7 @@
 //! | | QEMU ([`qemu`]) | Xen ([`xen`]) | VirtualBox | ESX |
 //! |---|---|---|---|---|
 //! | taken while the guest | is off, paused or runs | is off, paused or runs | is off, saved or runs | is off, suspended or runs |
-//! | with memory | yes: in the image, or in a file; the guest stands still for milliseconds (userfaultfd), else for all of the save | yes: in a file; it stands still for all of the save, and must have run once, because it takes part | yes, in a file; `--live` keeps it running | yes, in a file (`memory`) |
+//! | with memory | yes: in the image, or in a file; the guest stands still for milliseconds (userfaultfd), else for all of the save, or with LIVE for what it has written since the rest was copied | yes: in a file; it stands still for all of the save, and must have run once, because it takes part | yes, in a file; `--live` keeps it running | yes, in a file (`memory`) |
 //! | without memory, running | overlays, at one instant | overlays, at one instant of all disks; thin volumes while it is paused | no | overlays |
 //! | quiesce | by the guest agent | by the guest agent, over a Xen channel | no | by VMware Tools (`quiesce`) |
 //! | listed | the store | the store, and a record per snapshot for other tools | its settings file | its `.vmsd` file |

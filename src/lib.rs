@@ -50,7 +50,7 @@
 //!
 //! Rules that the planner keeps, each with its reason at the rule: an image is committed into only while
 //! nothing else has it as its backing file ([`plan::delete`]); an active layer is left only while the guest stands still, until
-//! the store says so; an internal snapshot beneath an external one is not reverted to ([`plan::revert`]).
+//! the store says so; an internal snapshot beneath a layer of another is not reverted to ([`plan::revert`]).
 //!
 //! # Differences from the first design
 //!

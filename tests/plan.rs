@@ -440,10 +440,14 @@ fn creating_on_every_kind_of_domain() {
         out += &format!("== {title}\n{}", show(&world.create(&xml, flags).unwrap()));
     }
     let mut stopped = running(ONE);
-    stopped.caps = Capabilities::qemu(LiveSave::No);
+    stopped.caps = Capabilities::qemu(LiveSave::Precopy);
     out += &format!(
         "== running, memory, no userfaultfd\n{}",
         show(&stopped.create(&with_memory("s"), CreateFlags::empty()).unwrap())
+    );
+    out += &format!(
+        "== running, memory, no userfaultfd, LIVE\n{}",
+        show(&stopped.create(&with_memory("l"), CreateFlags::LIVE).unwrap())
     );
     insta::assert_snapshot!(out);
 }
@@ -595,7 +599,7 @@ fn an_internal_snapshot_beneath_an_external_one_is_not_reverted_to() {
     let refused = world.revert("tag", RevertFlags::empty()).unwrap_err();
     assert_eq!(
         refused,
-        "Operation not supported: image '/i/a.qcow2' of disk 'vda' lies beneath external snapshot 'ext', which would be damaged"
+        "Operation not supported: image '/i/a.qcow2' of disk 'vda' lies beneath snapshot 'ext', which would be damaged"
     );
 }
 

@@ -267,7 +267,12 @@ impl Inner {
         if let Some((path, other)) = draft.written().into_iter().find_map(|p| Some((p, surroundings.busy.get(p)?))) {
             return Err(Refusal::ImageBusy { path: path.clone(), domain: other.clone() }.into());
         }
-        let facts = self.look_at(outlook, &draft.paths(&request)).await?;
+        let paths = draft.paths(&request);
+        let mut facts = self.look_at(outlook, &paths).await?;
+        let inner = revert::inner_layers(&request, &facts);
+        if !inner.is_empty() {
+            facts = self.look_beside(outlook, &[paths, inner].concat()).await?;
+        }
         revert::plan(&request, draft, &facts)
     }
 

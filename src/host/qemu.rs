@@ -116,7 +116,7 @@ impl QemuHost {
 impl Host for QemuHost {
     fn capabilities(&self) -> Capabilities {
         let live = self.default_emulator().is_ok_and(|(_, facts)| facts.live_memory);
-        Capabilities::qemu(if live { LiveSave::Background } else { LiveSave::No })
+        Capabilities::qemu(if live { LiveSave::Background } else { LiveSave::Precopy })
     }
 
     async fn capabilities_xml(&self) -> Result<String> {

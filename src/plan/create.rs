@@ -280,9 +280,6 @@ pub fn plan(request: &CreateRequest<'_>, draft: Draft, facts: &Facts) -> Result<
     if metadata && request.tree.get(&name).is_some() {
         return Err(Refusal::Exists(name.0).into());
     }
-    if flags.contains(CreateFlags::LIVE) && request.caps.live == LiveSave::No {
-        return Err(Refusal::LiveNotHere.into());
-    }
     let switches = switch_disks(request, &snapshot);
     check_targets(&switches)?;
     let mut prepare = Vec::new();
@@ -408,9 +405,14 @@ impl Active<'_> {
             _ => None,
         };
         let header = request.xml()?.to_owned();
+        let runs_on = match caps.live {
+            LiveSave::Background => true,
+            LiveSave::Precopy => request.flags.contains(CreateFlags::LIVE),
+            LiveSave::Paused => false,
+        };
         if let Some(path) = &memory
             && resume
-            && caps.live == LiveSave::Background
+            && runs_on
             && internal.is_empty()
             && !switches.is_empty()
         {

@@ -157,10 +157,11 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
     };
     let holder = |path: &Utf8Path| request.instance.filter(|_| open.iter().any(|o| o == path));
 
+    let going = unneeded(request, gone, facts);
     for disk in gone.external_disks() {
         let target = disk.target();
         let Some(base) = gone.frozen_image(&disk.name) else { continue };
-        let dependents = graph.dependents(&disk.name, &base.path, facts, request.name);
+        let dependents = graph.dependents(&disk.name, &base.path, facts, &going);
         match fate(request, gone, base, dependents, facts) {
             Fate::Down { top } => {
                 let active = graph.current.iter().any(|(_, i)| i.path == top.path);
@@ -186,12 +187,9 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
                         base: base.clone(),
                     }),
                 }
-                for image in graph.recorded_overlays(&disk.name, &top.path) {
-                    // A hypervisor that merges does this itself, unless it dies first.
-                    if facts.header(&image.path).and_then(|h| h.backing.as_ref()) == Some(&top.path) {
-                        work.push(Settle::Repoint { image, backing: base.clone() });
-                    }
-                }
+                // A hypervisor that merges does this itself where it has the overlay open, unless it dies first.
+                let above = graph.dependents(&disk.name, &top.path, facts, &going);
+                work.extend(above.into_iter().map(|image| Settle::Repoint { image, backing: base.clone() }));
                 edit.replace(&target, &top, base)?;
                 kept.extend(graph.chain(&base.path, facts));
                 unlink.push(top.path);
@@ -211,7 +209,7 @@ pub fn plan(request: &DeleteRequest<'_>, facts: &Facts) -> Result<Plan> {
             Fate::Stay => {}
         }
     }
-    unlink.extend(unneeded(request, gone, facts).into_iter().filter(|p| !kept.contains(p)));
+    unlink.extend(going.into_iter().filter(|p| !kept.contains(p)));
     if let Memory::External(path) = &gone.memory {
         let shared = graph.tree.iter().any(|s| s.name != gone.name && s.memory == gone.memory);
         if !shared && !(graph.foreign)(path) {
@@ -261,7 +259,8 @@ fn check_domain(request: &DeleteRequest<'_>, gone: &Snapshot, facts: &Facts) -> 
     Ok(())
 }
 
-/// The images of the snapshot, and those beneath them, that we made and that nothing needs once it is gone.
+/// The images of the snapshot, and those beneath them, that we made and that nothing needs once it is gone. A tag that
+/// the snapshot does not have is somebody's.
 fn unneeded(request: &DeleteRequest<'_>, gone: &Snapshot, facts: &Facts) -> Vec<Utf8PathBuf> {
     let graph = &request.graph;
     let frozen = gone.frozen.iter().filter_map(|f| f.image.clone());
@@ -269,7 +268,8 @@ fn unneeded(request: &DeleteRequest<'_>, gone: &Snapshot, facts: &Facts) -> Vec<
     let mut out: Vec<Utf8PathBuf> = frozen.chain(overlays).flat_map(|i| graph.chain(&i.path, facts)).collect();
     out.sort();
     out.dedup();
-    out.retain(|p| graph.is_ours(p) && !graph.is_needed(p, facts, request.name));
+    let tagged = |p: &Utf8Path| facts.header(p).is_some_and(|h| h.tags.iter().any(|t| t.name != gone.name.0));
+    out.retain(|p| graph.is_ours(p) && !graph.is_needed(p, facts, request.name) && !tagged(p));
     out
 }
 

@@ -87,8 +87,9 @@ impl Facts {
 /// What saving the memory of a guest that runs means to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LiveSave {
-    /// It stands still for all of the save; the flag LIVE is refused.
-    No,
+    /// It stands still for all of the save; with the flag LIVE only for the rest of one that was copied while it ran. The
+    /// file has some pages more than once then, which is why it is not done unasked.
+    Precopy,
     /// It stands still for all of the save, and that is the best that there is: LIVE is taken.
     Paused,
     /// It runs on after milliseconds (userfaultfd).

@@ -65,14 +65,21 @@ impl Graph<'_> {
         out
     }
 
-    /// Images that lie directly on `base`, as their headers say, and that are needed without `except`.
+    /// Images that lie directly on `base`, as their headers say, but for those that are `going`. Not only those on record:
+    /// one that a revert gave up stays where somebody's file lies on it, and a snapshot whose metadata was given up may
+    /// be in one.
     #[must_use]
-    pub fn dependents(&self, target: &str, base: &Utf8Path, facts: &Facts, except: &SnapshotName) -> Vec<Image> {
+    pub fn dependents(&self, target: &str, base: &Utf8Path, facts: &Facts, going: &[Utf8PathBuf]) -> Vec<Image> {
         let mut out = self.recorded_overlays(target, base);
-        out.retain(|o| {
-            facts.header(&o.path).and_then(|h| h.backing.as_deref()) == Some(base)
-                && self.is_needed(&o.path, facts, except)
-        });
+        let lies_on = |h: &ImageHeader| h.backing.as_deref() == Some(base);
+        out.retain(|o| facts.header(&o.path).is_some_and(lies_on));
+        for (path, fact) in &facts.files {
+            let Some(header) = fact.header.as_ref().filter(|h| lies_on(h)) else { continue };
+            if !out.iter().any(|o| o.path == *path) {
+                out.push(Image { path: path.clone(), format: header.format.clone() });
+            }
+        }
+        out.retain(|o| !going.contains(&o.path));
         out.sort();
         out
     }

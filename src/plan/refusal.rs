@@ -18,8 +18,6 @@ pub enum Refusal {
     NameTooLong { bytes: usize, max: usize },
     #[error("live snapshot creation is supported only during full system snapshots")]
     LiveNeedsMemory,
-    #[error("live snapshots need userfaultfd write protection, which this host refuses")]
-    LiveNotHere,
     #[error("QEMU guest agent is not configured")]
     NoAgent,
     #[error("domain is not running")]
@@ -158,7 +156,7 @@ pub enum Refusal {
     NoTemplate { path: Utf8PathBuf },
     #[error("failed to read domain XML")]
     MemoryBroken,
-    #[error("image '{path}' of disk '{disk}' lies beneath external snapshot '{needs}', which would be damaged")]
+    #[error("image '{path}' of disk '{disk}' lies beneath snapshot '{needs}', which would be damaged")]
     InternalBeneath { path: Utf8PathBuf, disk: String, needs: String },
     #[error("image '{path}' is in use by running domain '{domain}'")]
     ImageBusy { path: Utf8PathBuf, domain: String },
@@ -230,7 +228,6 @@ impl Refusal {
             | TransientMigration => Code::OperationInvalid,
             NameSlash(_) | NameDot(_) => Code::XmlDetail,
             LiveNeedsMemory
-            | LiveNotHere
             | InternalNeedsMemory
             | BusNotSupported(_)
             | TransientDisk(_)

@@ -16,14 +16,14 @@
 //! Differences from libvirt, on purpose: read-only disks and empty drives get no overlay (K24); a disk that the snapshot
 //! excluded (`no`) keeps its current image, because the snapshot holds no state of it;
 //! an overlay name that is taken gets a counter (K21); a snapshot whose deletion has begun is refused (K5); an internal snapshot
-//! beneath an external one is refused (K9); a memory file that was saved under an earlier name of the domain is taken (K27),
+//! beneath another snapshot's layer is refused (K9); a memory file that was saved under an earlier name of the domain is taken (K27),
 //! one of another machine is refused before the guest is touched.
 
 use super::abi;
 use super::align::overlay_path;
 use super::checks::check_chain;
 use super::definition::{replace_image, set_image};
-use super::facts::{Facts, FileKind};
+use super::facts::{Facts, FileFact, FileKind};
 use super::graph::Graph;
 use super::refusal::Refusal;
 use super::side::{self, Restore};
@@ -134,8 +134,12 @@ pub fn draft<'a>(request: &RevertRequest<'a>) -> Result<Draft<'a>> {
     };
     let view = domain::view(&domain_xml)?;
     check_risk(request, target, &domain_xml)?;
-    let internal = |name: &str| target.internal_disks().any(|d| d.name == name);
-    let no_file = |d: &&DiskView| d.has_source && !d.readonly && d.source_type != "file" && !internal(&d.target);
+    // A tag needs no overlay, and what is no file can only be brought back by hand.
+    let own = |name: &str| {
+        let kept = |d: &&SnapshotDisk| matches!(d.location, Some(Location::Internal | Location::Manual));
+        target.disks.iter().filter(kept).any(|d| d.name == name)
+    };
+    let no_file = |d: &&DiskView| d.has_source && !d.readonly && d.source_type != "file" && !own(&d.target);
     if has_overlays(target)
         && let Some(disk) = view.disks.iter().find(no_file)
     {
@@ -184,6 +188,13 @@ impl Draft<'_> {
         }
         out.extend(given_up(request));
         out.extend(side::places(self.target));
+        // What lies on an image that is written to once more.
+        if self.target.internal_disks().next().is_some() {
+            let frozen = request.graph.tree.iter().flat_map(|s| &s.frozen);
+            out.extend(frozen.filter_map(|f| f.image.as_ref()).map(|i| i.path.clone()));
+        }
+        out.sort();
+        out.dedup();
         out
     }
 }
@@ -322,9 +333,10 @@ fn stays(request: &RevertRequest<'_>, memory: &MemorySource, domain_xml: &str) -
         && !kept_outside.iter().any(|element| domain_xml.contains(element))
 }
 
-/// Whether its disks are frozen below overlays: those of a snapshot without any disk of its own (memory only) are too.
+/// Whether its disks are frozen below overlays: those of a snapshot without any disk of its own (memory only) are too,
+/// and what the user has brought back by hand must not be written to beneath what lies on it.
 fn has_overlays(target: &Snapshot) -> bool {
-    target.disks.iter().any(SnapshotDisk::is_external)
+    target.disks.iter().any(|d| d.is_external() || d.location == Some(Location::Manual))
         || (target.is_external() && target.internal_disks().next().is_none())
 }
 
@@ -338,7 +350,8 @@ fn fresh_overlays(
     for disk in view.disks.iter().filter(|d| d.has_source && !d.readonly) {
         let own = target.disks.iter().find(|d| d.name == disk.target);
         let kept = own.is_some_and(|d| matches!(d.location, Some(Location::No | Location::Internal)));
-        let (Some(base), false) = (disk.image(), kept) else { continue };
+        let by_hand = own.is_some_and(|d| d.location == Some(Location::Manual)) && disk.source_type != "file";
+        let (Some(base), false) = (disk.image(), kept || by_hand) else { continue };
         match facts.kind(&base.path) {
             FileKind::File(_) => {}
             FileKind::Missing => return Err(Refusal::SourceMissing { disk: disk.target.clone(), path: base.path }),
@@ -384,11 +397,7 @@ fn check_tags(request: &RevertRequest<'_>, target: &Snapshot, facts: &Facts) -> 
             return Err(Refusal::TagTwice { disk: disk.name.clone(), tag: tag.to_owned() });
         }
         vmstates += usize::from(hit.vmstate);
-        let needs = request
-            .graph
-            .frozen_in(&image.path)
-            .find(|s| s.external_disks().any(|d| s.frozen_image(&d.name).is_some_and(|i| i.path == image.path)));
-        if let Some(needs) = needs {
+        if let Some(needs) = request.graph.tree.iter().find(|s| lies_on(&request.graph, s, &image.path, facts)) {
             return Err(Refusal::InternalBeneath {
                 path: image.path.clone(),
                 disk: disk.name.clone(),
@@ -407,6 +416,16 @@ fn check_tags(request: &RevertRequest<'_>, target: &Snapshot, facts: &Facts) -> 
         return Err(Refusal::NoVmstate(tag.to_owned()));
     }
     Ok(())
+}
+
+/// Whether writing to the image would change the snapshot's own content: it is frozen there, or in a layer above (an
+/// internal one too: its tag reads through). A tag in the image itself is safe.
+fn lies_on(graph: &Graph<'_>, s: &Snapshot, image: &Utf8PathBuf, facts: &Facts) -> bool {
+    let frozen = |disks: &mut dyn Iterator<Item = &SnapshotDisk>, below: usize| {
+        let mut images = disks.filter_map(|d| s.frozen_image(&d.name));
+        images.any(|i| graph.chain(&i.path, facts).iter().skip(below).any(|p| p == image))
+    };
+    frozen(&mut s.external_disks(), 0) || frozen(&mut s.internal_disks(), 1)
 }
 
 /// The file is a whole one, and of this machine. Its name may be an earlier one of the domain (K27).
@@ -449,7 +468,7 @@ fn records(request: &RevertRequest<'_>, target: &Snapshot, fresh: &[Fresh]) -> V
             .disks
             .iter()
             .map(|d| match fresh.iter().find(|f| f.target.as_str() == d.name) {
-                None if d.location == Some(Location::Internal) => d.clone(),
+                None if matches!(d.location, Some(Location::Internal | Location::Manual)) => d.clone(),
                 Some(f) => SnapshotDisk {
                     location: Some(Location::External),
                     source_type: SourceType::File,
@@ -481,16 +500,36 @@ fn current_after(view: &DomainView, xml: &str) -> Result<Vec<Utf8PathBuf>> {
     Ok(view.disks.iter().chain(&after.disks).filter_map(|d| d.source.clone()).collect())
 }
 
-/// Overlays of the state that is given up and that nothing else needs.
+/// The layers of the state that is given up, each before what it lies on: down to the first that stays. Below a top
+/// there are some where a snapshot left no metadata, or where its deletion kept a link.
 fn leftovers(request: &RevertRequest<'_>, after: &[Utf8PathBuf], facts: &Facts) -> Vec<Utf8PathBuf> {
     let graph = &request.graph;
-    let nobody = SnapshotName(String::new());
     let kept: Vec<Utf8PathBuf> = after.iter().flat_map(|p| graph.chain(p, facts)).collect();
-    let mut out: Vec<Utf8PathBuf> = given_up(request)
-        .into_iter()
-        .filter(|p| graph.is_ours(p) && !graph.is_frozen(p, &nobody) && !(graph.foreign)(p) && !kept.contains(p))
-        .collect();
-    out.sort();
-    out.dedup();
+    let mut out: Vec<Utf8PathBuf> = Vec::new();
+    let mut tops = given_up(request);
+    tops.sort_by_key(|p| (std::cmp::Reverse(graph.chain(p, facts).len()), p.clone()));
+    tops.dedup();
+    for layer in tops.iter().flat_map(|top| going(request, top, facts)) {
+        let lies_on = |f: &FileFact| f.header.as_ref().is_some_and(|h| h.backing.as_ref() == Some(&layer));
+        let needed = facts.files.iter().any(|(p, f)| lies_on(f) && !out.contains(p));
+        if !needed && !kept.contains(&layer) && !out.contains(&layer) {
+            out.push(layer);
+        }
+    }
     out
+}
+
+/// The layers from `top` down that are ours and hold no snapshot, not even one whose metadata was given up.
+fn going(request: &RevertRequest<'_>, top: &Utf8PathBuf, facts: &Facts) -> Vec<Utf8PathBuf> {
+    let graph = &request.graph;
+    let nobody = SnapshotName(String::new());
+    let tagged = |p: &Utf8PathBuf| facts.header(p).is_some_and(|h| !h.tags.is_empty());
+    let goes = |p: &Utf8PathBuf| graph.is_ours(p) && !graph.is_frozen(p, &nobody) && !(graph.foreign)(p) && !tagged(p);
+    graph.chain(top, facts).into_iter().take_while(goes).collect()
+}
+
+/// Layers that may go although they are not the top of anything: whether something else lies on them must be looked at.
+#[must_use]
+pub fn inner_layers(request: &RevertRequest<'_>, facts: &Facts) -> Vec<Utf8PathBuf> {
+    given_up(request).iter().flat_map(|top| going(request, top, facts).into_iter().skip(1)).collect()
 }

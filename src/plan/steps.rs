@@ -150,8 +150,9 @@ pub enum Prepare {
         /// Whether the guest ran (libvirt's header says so).
         was_running: bool,
     },
-    /// Pause, switch the disks, start the background save, resume: milliseconds. Inverse: cancel the save, wait until it
-    /// is cancelled, merge the overlays back by the pivot rule (`qemu-img commit` if the guest is gone).
+    /// Pause, switch the disks, start the background save, resume: milliseconds. Where writes cannot be tracked in the
+    /// background, copy while the guest runs, then pause, switch the disks, save the rest, resume. Inverse: cancel the
+    /// save, wait until it is cancelled, merge the overlays back by the pivot rule (`qemu-img commit` if the guest is gone).
     LiveSave {
         /// The running hypervisor.
         instance: Instance,

@@ -16,6 +16,7 @@ mod check;
 mod machine;
 mod picture;
 mod schedule;
+mod sequence;
 mod shapes;
 
 macro_rules! shapes {
@@ -46,6 +47,7 @@ shapes! {
     create_disk_only_reusing_an_overlay
     create_memory_stopped
     create_memory_stopped_halt
+    create_memory_copied_ahead
     create_memory_paused
     create_memory_live
     create_memory_live_two_disks

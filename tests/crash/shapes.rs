@@ -12,6 +12,7 @@ const DISK_ONLY: u32 = 0x10;
 const NO_METADATA: u32 = 0x4;
 const REUSE_EXT: u32 = 0x20;
 const QUIESCE: u32 = 0x40;
+const LIVE: u32 = 0x100;
 const RUNNING: u32 = 0x1;
 const PAUSED: u32 = 0x2;
 const FORCE: u32 = 0x4;
@@ -62,7 +63,7 @@ fn two(shape: Shape) -> Shape {
     Shape { disks: 2, ..shape }
 }
 fn stopped(shape: Shape) -> Shape {
-    Shape { capabilities: Capabilities::qemu(LiveSave::No), ..shape }
+    Shape { capabilities: Capabilities::qemu(LiveSave::Precopy), ..shape }
 }
 fn one(shape: Shape) -> Shape {
     Shape { disks: 1, ..shape }
@@ -138,6 +139,9 @@ pub fn create_memory_stopped() -> Shape {
 }
 pub fn create_memory_stopped_halt() -> Shape {
     stopped(shape(&[Start], Create(MEM_S, HALT)))
+}
+pub fn create_memory_copied_ahead() -> Shape {
+    two(stopped(shape(&[Start], Create(MEM_S, LIVE))))
 }
 pub fn create_memory_paused() -> Shape {
     shape(&[Start, Tick, Suspend], Create(MEM_S, 0))

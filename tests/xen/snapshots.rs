@@ -145,7 +145,7 @@ async fn a_paused_guest_stays_paused_and_goes_back_to_paused() {
     guest.assert_went_back(said, taken);
     guest.assert_whole();
     // The image of "i" lies beneath the overlays of "e".
-    domain.snapshot("i").await.unwrap().revert(0).await.refused("lies beneath external snapshot 'e'");
+    domain.snapshot("i").await.unwrap().revert(0).await.refused("lies beneath snapshot 'e'");
     delete(&domain, "e").await;
     revert(&domain, "i", flag::REVERT_RUNNING).await;
     assert_eq!(state(&domain).await, RUNNING);

@@ -17,11 +17,19 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LIVE: &str = "background-snapshot";
 /// Capabilities that change what stream a plain `migrate` writes.
-const SPOILERS: [&str; 4] = [LIVE, "mapped-ram", "multifd", "events"];
+const SPOILERS: [&str; 5] = [LIVE, SWITCHOVER, "mapped-ram", "multifd", "events"];
+/// QEMU stops the guest once little is left to copy, and waits to be told to go on.
+const SWITCHOVER: &str = "pause-before-switchover";
+/// So little that it takes about this long, in milliseconds.
+const STANDSTILL_MS: u32 = 50;
+/// A guest that writes faster than its memory is copied is stopped after this many passes over it, or once the file is
+/// this many times its memory: neither the time nor the room is without an end.
+const MAX_PASSES: u64 = 20;
+const MAX_COPIES: u64 = 2;
 /// The name under which QEMU keeps the file until `migrate` takes it.
 const FD_NAME: &str = "virsnap-memory";
 
@@ -102,6 +110,11 @@ impl Migration {
         let count = |key: &str| self.0["ram"][key].as_u64().unwrap_or_default();
         count("normal") + count("duplicate")
     }
+    /// Whether copying further while the guest runs leads nowhere.
+    fn is_enough(&self) -> bool {
+        let count = |key: &str| self.0["ram"][key].as_u64().unwrap_or_default();
+        count("dirty-sync-count") > MAX_PASSES || count("transferred") > count("total").saturating_mul(MAX_COPIES)
+    }
     fn progress(&self) -> StepProgress {
         let total = self.0["ram"]["total"].as_u64().unwrap_or_default();
         let done = self.pages().saturating_mul(self.0["ram"]["page-size"].as_u64().unwrap_or(4096));
@@ -138,17 +151,22 @@ async fn idle(monitor: &Monitor) -> Result<(), QmpError> {
 pub(super) enum Way {
     /// While the guest runs on; the stream is of the instant when it began.
     Live,
+    /// While the guest runs on, but for the last of it.
+    Ahead,
     /// While the guest stands still.
     Still,
 }
 
-/// Everything that can be made ready while the guest still runs.
+/// The ways to save the memory of a guest that runs, the best first.
+pub(super) const RUNNING: [Way; 2] = [Way::Live, Way::Ahead];
+
+/// Everything that can be made ready while the guest still runs, for the first of these ways that is possible here.
 pub(super) async fn prepare(
     monitor: &Monitor,
     path: &Utf8Path,
     header: &str,
     running: bool,
-    live: bool,
+    ways: &[Way],
 ) -> Result<Way> {
     calm(monitor).await?;
     let (path, xml) = (path.to_owned(), header.to_owned());
@@ -160,18 +178,72 @@ pub(super) async fn prepare(
         Ok((file, start))
     })
     .await?;
-    let live = live && (may_fail(monitor) || set_aside(monitor, &file, start).await?);
-    monitor.send_fd(FD_NAME, file.as_fd()).await?;
     // 0: no limit (measured with 7.2 and 10.0).
     monitor.execute("migrate-set-parameters", json!({ "max-bandwidth": 0 })).await?;
-    Ok(if live && set_live(monitor).await? { Way::Live } else { Way::Still })
+    let mut chosen = Way::Still;
+    for way in ways {
+        let possible = match way {
+            Way::Live => (may_fail(monitor) || set_aside(monitor, &file, start).await?) && set_live(monitor).await?,
+            Way::Ahead => set_ahead(monitor).await.map(|()| true)?,
+            Way::Still => true,
+        };
+        if possible {
+            chosen = *way;
+            break;
+        }
+    }
+    monitor.send_fd(FD_NAME, file.as_fd()).await?;
+    Ok(chosen)
+}
+
+async fn set_ahead(monitor: &Monitor) -> Result<(), QmpError> {
+    set_capabilities(monitor, &[(SWITCHOVER, true)]).await?;
+    monitor.execute("migrate-set-parameters", json!({ "downtime-limit": STANDSTILL_MS })).await.map(drop)
+}
+
+/// Copy while the guest runs, until little is left, and wait until the guest stands still: the instant of which the
+/// stream will be. [`go_on`] writes the rest. Returns when the guest was stopped.
+pub(super) async fn ahead(monitor: &Monitor, report: &dyn Report) -> Result<Instant> {
+    let mut events = monitor.subscribe();
+    begin(monitor, Way::Ahead).await?;
+    let mut stopped = None;
+    loop {
+        let now = Migration::read(monitor).await?;
+        report.progress(now.progress());
+        match now.status() {
+            "pre-switchover" => return Ok(stopped.unwrap_or_else(Instant::now)),
+            _ if now.is_over() => return Err(now.error()),
+            "active" if stopped.is_none() && now.is_enough() => {
+                stopped = Some(Instant::now());
+                monitor.execute("stop", json!({})).await?;
+            }
+            _ => {}
+        }
+        let nap = tokio::time::sleep(Duration::from_millis(if stopped.is_some() { 1 } else { 20 }));
+        tokio::pin!(nap);
+        tokio::select! {
+            () = &mut nap => {}
+            event = events.recv() => {
+                if event.is_ok_and(|e| e.name == "STOP") {
+                    stopped.get_or_insert_with(Instant::now);
+                }
+            }
+            () = monitor.gone() => return Err(QmpError::Gone.into()),
+        }
+    }
+}
+
+/// Write the rest of what was copied [`ahead`].
+pub(super) async fn go_on(monitor: &Monitor, report: &dyn Report) -> Result<()> {
+    monitor.execute("migrate-continue", json!({ "state": "pre-switchover" })).await?;
+    finish(monitor, report).await
 }
 
 /// Begin to write what [`prepare`] made ready. For [`Way::Live`] it returns as soon as writes
 /// are tracked, so that the guest may go on.
 pub(super) async fn begin(monitor: &Monitor, way: Way) -> Result<()> {
     monitor.execute("migrate", json!({ "uri": format!("fd:{FD_NAME}") })).await?;
-    if way == Way::Still {
+    if way != Way::Live {
         return Ok(());
     }
     let mut asked = 0u32;
@@ -209,7 +281,8 @@ pub(super) async fn finish(monitor: &Monitor, report: &dyn Report) -> Result<()>
             () = report.cancelled() => return Err(Error::new(Code::OperationAborted, "the save of the memory was cancelled")),
             () = monitor.gone() => return Err(QmpError::Gone.into()),
         }
-        nap = (nap * 2).min(Duration::from_millis(200));
+        // A guest may stand still meanwhile: never much longer than it has taken already.
+        nap = (nap * 5 / 4).min(Duration::from_millis(200));
     }
 }
 

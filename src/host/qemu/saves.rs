@@ -5,6 +5,12 @@
 //!   getfd, capability, overlays opened │ stop ▶ transaction ▶ migrate ▶ writes tracked ▶ cont │ … completed
 //!                guest runs            │        guest stands still, milliseconds               │ guest runs
 //! ```
+//!
+//! Where userfaultfd is refused (to QEMU as a whole, or for memory like this guest's), most is copied before:
+//! ```text
+//!   getfd, capability, overlays opened, migrate ▶ … little left │ transaction ▶ migrate-continue ▶ completed ▶ cont │
+//!                guest runs                                     │        guest stands still                         │ guest runs
+//! ```
 
 use super::block::Graph;
 use super::memory::{self, Way};
@@ -30,7 +36,7 @@ pub(super) async fn still(
     report: &dyn Report,
 ) -> Result<()> {
     cpu::wake(qemu).await?;
-    let way = memory::prepare(&qemu.monitor, path, header, was_running, false).await?;
+    let way = memory::prepare(&qemu.monitor, path, header, was_running, &[Way::Still]).await?;
     memory::begin(&qemu.monitor, way).await?;
     memory::finish(&qemu.monitor, report).await?;
     memory::seal(path).await
@@ -41,12 +47,13 @@ pub(super) async fn cancel(qemu: &RunningQemu) -> Result<(), QmpError> {
     memory::cancel(&qemu.monitor).await
 }
 
-/// Switch the disks and begin the save at one instant.
+/// Switch the disks and begin the save at one instant, or where that must be, end it.
 pub(super) async fn live(
     qemu: &RunningQemu,
     path: &Utf8Path,
     header: &str,
     disks: &[SwitchDisk],
+    ways: &[Way],
     report: &dyn Report,
 ) -> Result<()> {
     for disk in disks.iter().filter(|d| d.reused) {
@@ -58,16 +65,21 @@ pub(super) async fn live(
             ));
         }
     }
-    let way = memory::prepare(&qemu.monitor, path, header, true, true).await?;
+    let way = memory::prepare(&qemu.monitor, path, header, true, ways).await?;
     let actions = disks::actions(qemu, disks).await?;
     let _own = qemu.own_pause();
-    let begun = Instant::now();
+    let begun = match way {
+        Way::Ahead => memory::ahead(&qemu.monitor, report).await?,
+        Way::Live | Way::Still => Instant::now(),
+    };
     let done = async {
-        qemu.monitor.execute("stop", json!({})).await?;
+        if way != Way::Ahead {
+            qemu.monitor.execute("stop", json!({})).await?;
+        }
         qemu.monitor.execute("transaction", json!({ "actions": actions })).await?;
-        memory::begin(&qemu.monitor, way).await?;
-        if way == Way::Still {
-            memory::finish(&qemu.monitor, report).await?;
+        match way {
+            Way::Ahead => memory::go_on(&qemu.monitor, report).await?,
+            Way::Live | Way::Still => memory::begin(&qemu.monitor, way).await?,
         }
         Ok::<(), Error>(())
     }

@@ -15,7 +15,7 @@
 
 use super::process::RunningQemu;
 use super::qmp::QmpError;
-use super::{cpu, disks, merges, saves, side, tags};
+use super::{cpu, disks, memory, merges, saves, side, tags};
 use crate::error::{Error, Result};
 use crate::host::images::{files, img};
 use crate::host::{CommitError, HostEvent, HostEventKind, Note, Probe, Report, StepProgress};
@@ -97,7 +97,8 @@ pub(in crate::host) async fn prepare(
             saves::still(&*must_live(guests, *instance).await?, path, header, *was_running, report).await?;
         }
         Prepare::LiveSave { instance, path, header, disks } => {
-            saves::live(&*must_live(guests, *instance).await?, path, header, disks, report).await?;
+            let qemu = must_live(guests, *instance).await?;
+            saves::live(&qemu, path, header, disks, &memory::RUNNING, report).await?;
         }
         Prepare::AwaitSave { instance, path } => {
             saves::await_live(&*must_live(guests, *instance).await?, path, report).await?;

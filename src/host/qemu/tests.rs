@@ -1,5 +1,6 @@
 //! The steps on a real QEMU: each done, repeated, undone, and with QEMU killed in between.
 
+mod ahead;
 mod guest;
 
 use super::steps;

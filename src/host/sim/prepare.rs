@@ -4,7 +4,7 @@ use super::world::{Body, ImageBody};
 use super::{Note, SimHost};
 use crate::error::{Error, Result};
 use crate::model::ids::{Instance, OpId};
-use crate::plan::facts::SaveFrom;
+use crate::plan::facts::{LiveSave, SaveFrom};
 use crate::plan::steps::{Existing, Prepare, SwitchDisk};
 use camino::Utf8Path;
 
@@ -167,6 +167,10 @@ impl SimHost {
 
     /// A save that fails leaves everything to its undo, the resume too.
     async fn live_save(&self, instance: Instance, path: &Utf8Path, disks: &[SwitchDisk]) -> Result<()> {
+        if self.capabilities.live == LiveSave::Precopy {
+            self.point("live save: copy ahead").await?;
+            self.world().set_body(path, Body::Garbage)?;
+        }
         self.point("live save: pause").await?;
         self.world().guest_mut(instance)?.running = false;
         self.point("live save: switch").await?;

@@ -22,6 +22,8 @@ pub struct Daemon {
     images: PathBuf,
     level: String,
     extra: Vec<String>,
+    /// Directories before the others in its `PATH`.
+    first: Option<PathBuf>,
 }
 
 impl Daemon {
@@ -55,9 +57,18 @@ impl Daemon {
             images,
             level: std::env::var("VIRSNAP_TEST_LOG").unwrap_or_else(|_| level.to_owned()),
             extra: extra.iter().map(|&s| s.to_owned()).collect(),
+            first: None,
         };
         daemon.spawn().await;
         daemon
+    }
+
+    /// The same daemon, which finds its programs in this directory first.
+    pub async fn finds_first(mut self, directory: &Path) -> Self {
+        self.stop().await;
+        self.first = Some(directory.to_owned());
+        self.spawn().await;
+        self
     }
 
     /// Another daemon on another bus, over the same images.
@@ -104,6 +115,10 @@ impl Daemon {
             .arg(self.runtime_directory())
             .args(&self.extra)
             .stdin(Stdio::null());
+        if let Some(first) = &self.first {
+            let path = std::env::var("PATH").unwrap_or_default();
+            command.env("PATH", format!("{}:{path}", first.display()));
+        }
         command
     }
 

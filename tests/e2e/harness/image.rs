@@ -56,6 +56,17 @@ pub fn overlay(path: &Path, backing: &Path) {
     qemu_img_ok(&["create", "-q", "-f", "qcow2", "-b", backing, "-F", "qcow2", path]);
 }
 
+/// Write as the guest would, without one: the stamp and one slot of the history, each byte of them `value`.
+pub fn write(path: &Path, value: u8) {
+    let at = |sector: u64| format!("write -q -P {value} {} {SECTOR}", sector * SECTOR);
+    let slot = SLOT + SLOT_STEP * u64::from(value % 64);
+    let format = if path.extension().is_some_and(|e| e == "raw") { "raw" } else { "qcow2" };
+    let mut command = Command::new("qemu-io");
+    command.args(["-f", format, "-c", &at(STAMP), "-c", &at(slot)]).arg(path);
+    let output = command.output().expect("qemu-io is needed for the end-to-end tests");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 /// What the guest has written, through all backing files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
