@@ -72,15 +72,19 @@ impl SimHost {
     /// Before every smallest part of an effect: time passes, and the fuse may strike. Never
     /// returns once the daemon is dead.
     async fn point(&self, what: &str) -> Result<()> {
-        match self.strike(what) {
-            Ok(()) => {
-                if self.fuse.lets_others_act() {
-                    for _ in 0..16 {
-                        tokio::task::yield_now().await;
-                    }
-                }
-                Ok(())
+        self.end_point(what).await?;
+        if self.fuse.lets_others_act() {
+            for _ in 0..16 {
+                tokio::task::yield_now().await;
             }
+        }
+        Ok(())
+    }
+
+    /// A point behind the last part of an effect: it is too late to cancel it.
+    async fn end_point(&self, what: &str) -> Result<()> {
+        match self.strike(what) {
+            Ok(()) => Ok(()),
             Err(Some(error)) => Err(error),
             Err(None) => std::future::pending().await,
         }

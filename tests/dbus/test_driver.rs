@@ -16,8 +16,11 @@ pub(crate) struct Ear {
 impl Ear {
     pub(crate) async fn on(client: &Client) -> Self {
         let driver = Some("org.freedesktop.DBus");
-        let rule = "type='signal',sender='org.libvirt'";
-        client.connection.call_method(driver, "/org/freedesktop/DBus", driver, "AddMatch", &(rule,)).await.unwrap();
+        // libvirt's interfaces, not our own beside them.
+        for interface in ["Connect", "Domain"] {
+            let rule = format!("type='signal',sender='org.libvirt',interface='org.libvirt.{interface}'");
+            client.connection.call_method(driver, "/org/freedesktop/DBus", driver, "AddMatch", &(rule,)).await.unwrap();
+        }
         Self { stream: MessageStream::from(&client.connection) }
     }
 

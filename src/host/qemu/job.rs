@@ -74,17 +74,21 @@ impl Job<'_> {
         self.kind.starts_with("block-")
     }
 
-    /// End it, without leaving any layer. When this returns it is gone, whatever became of it.
-    async fn cancel(&self) -> Result<(), QmpError> {
+    /// End it, without leaving any layer. When this returns it is gone; whether it was done before it could be cancelled.
+    async fn cancel(&self) -> Result<bool, QmpError> {
         match self.monitor.execute("job-cancel", json!({ "id": self.id })).await {
             // It has ended meanwhile.
             Ok(_) | Err(QmpError::Refused { .. }) => {}
             Err(error) => return Err(error),
         }
-        while !self.clear().await? {
+        loop {
+            let Some(state) = self.state().await? else { return Ok(false) };
+            if state.status == "concluded" {
+                self.monitor.execute("job-dismiss", json!({ "id": self.id })).await?;
+                return Ok(state.error.is_none());
+            }
             tokio::time::sleep(CANCELLING).await;
         }
-        Ok(())
     }
 
     /// Wait. A job that failed is dismissed, and its words are the error.
@@ -115,7 +119,9 @@ impl Job<'_> {
                 _ = next_change(&mut events) => {}
                 () = tokio::time::sleep(TICK) => {}
                 () = report.cancelled(), if self.may_be_cancelled() => {
-                    self.cancel().await?;
+                    if self.cancel().await? && until == Until::Concluded {
+                        return Ok(());
+                    }
                     return Err(Error::new(Code::OperationAborted, format!("{} job was cancelled", self.kind)));
                 }
                 () = self.monitor.gone() => return Err(QmpError::Gone.into()),

@@ -174,7 +174,7 @@ impl SimHost {
         self.point("merge: leave the layer").await?;
         if let Some(i) = running {
             self.world().drop_layer(i, target, &top.path, base)?;
-            self.point("merge: end").await?;
+            self.end_point("merge: end").await?;
         }
         Ok(())
     }

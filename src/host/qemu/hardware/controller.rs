@@ -143,7 +143,12 @@ impl Controller {
                 let mut others = all.iter().enumerate().filter(|(i, _)| *i != at);
                 others.any(|(i, c)| std::mem::discriminant(&c.kind) == family && known((i, c)))
             };
-            let free = if root { 0 } else { (first..).find(|n| !taken(*n)).unwrap_or(first) };
+            // The parts of one USB 2.0 controller share its number.
+            let part = matches!(
+                this.kind,
+                ControllerKind::Usb(UsbModel::Ehci | UsbModel::Uhci1 | UsbModel::Uhci2 | UsbModel::Uhci3)
+            );
+            let free = if root || part { 0 } else { (first..).find(|n| !taken(*n)).unwrap_or(first) };
             if let Some(this) = all.get_mut(at) {
                 this.index = free;
             }
