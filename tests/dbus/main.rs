@@ -73,7 +73,9 @@ async fn what_does_not_exist_is_refused_in_the_words_of_gdbus() {
             NOBODY,
             DOMAIN,
             "GetSecurityLabelList",
-            format!("{LIBVIRT}: this function is not supported by the connection driver: virDomainGetSecurityLabelList"),
+            format!(
+                "{LIBVIRT}: this function is not supported by the connection driver: virDomainGetSecurityLabelList"
+            ),
         ),
     ] {
         assert_eq!(refused(&client, path, interface, member, &()).await, error, "{path} {interface}.{member}");

@@ -15,6 +15,7 @@ use crate::model::block_job::{BlockJob, BlockJobKind, DiskCopy};
 use crate::model::ids::{DiskTarget, OpId};
 use crate::plan::steps::{Existing, SwitchBy, SwitchDisk};
 use serde_json::{Value, json};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 const PREFIX: &str = "virsnap-copy-";
@@ -128,6 +129,7 @@ fn as_switch(copy: &DiskCopy, op: OpId) -> SwitchDisk {
 
 /// Give it up: the disk stays where it is, what was copied stays in the file.
 pub(super) async fn cancel(qemu: &RunningQemu, job: &BlockJob) -> Result<()> {
+    qemu.own.given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(job.id.clone());
     qemu.monitor.execute("block-job-cancel", json!({ "device": job.id })).await?;
     gone(qemu, job).await?;
     Ok(block::drop_unused(&qemu.monitor, &job.image.path).await?)

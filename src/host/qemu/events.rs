@@ -16,8 +16,8 @@ use super::qmp::QmpEvent;
 use crate::host::{HostEvent, HostEventKind};
 use crate::model::block_job::BlockJobKind;
 use serde_json::json;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 
@@ -141,6 +141,9 @@ impl Watch {
     fn copy(&self, event: &QmpEvent, status: i32) {
         let id = event.data["device"].as_str().unwrap_or_default();
         if let Some(disk) = copies::disk_of(&self.qemu, id) {
+            let given_up = status == COMPLETED
+                && self.qemu.own.given_up.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
+            let status = if given_up { CANCELED } else { status };
             self.send(HostEventKind::BlockJob { disk: disk.0, job: BlockJobKind::Copy as i32, status });
         }
     }

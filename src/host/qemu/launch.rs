@@ -29,8 +29,8 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -325,7 +325,12 @@ fn running(info: &Info, dir: &InstanceDir, monitor: Arc<Monitor>) -> (Arc<Runnin
         pid: info.pid,
         dir: dir.path.clone(),
         disks: info.disks.clone(),
-        own: Arc::new(OwnCommands { pauses: AtomicU32::new(0), killing: AtomicBool::new(false), ended }),
+        own: Arc::new(OwnCommands {
+            pauses: AtomicU32::new(0),
+            killing: AtomicBool::new(false),
+            given_up: Mutex::default(),
+            ended,
+        }),
     };
     (Arc::new(qemu), pauses_ended)
 }

@@ -10,7 +10,7 @@ use crate::model::ids::{DiskTarget, DomainId, Instance};
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
@@ -67,6 +67,8 @@ pub(super) struct OwnCommands {
     pub(super) pauses: AtomicU32,
     /// We are ending it: its end is no news.
     pub(super) killing: AtomicBool,
+    /// Jobs of copies that a client gives up: QEMU calls those that were ready complete.
+    pub(super) given_up: Mutex<BTreeSet<String>>,
     /// Ends of guards, for the event task.
     pub(super) ended: mpsc::UnboundedSender<()>,
 }
@@ -96,7 +98,12 @@ impl RunningQemu {
     ) -> Self {
         // Its CPUs are none, so nothing stops or resumes them.
         let (ended, _) = mpsc::unbounded_channel();
-        let own = OwnCommands { pauses: AtomicU32::new(0), killing: AtomicBool::new(false), ended };
+        let own = OwnCommands {
+            pauses: AtomicU32::new(0),
+            killing: AtomicBool::new(false),
+            given_up: Mutex::default(),
+            ended,
+        };
         Self { domain, instance, monitor, pid, dir: Utf8PathBuf::new(), disks, agent: None, own: Arc::new(own) }
     }
     /// Its guest's agent.

@@ -138,6 +138,7 @@ impl World {
         let own = Arc::new(OwnCommands {
             pauses: Default::default(),
             killing: Default::default(),
+            given_up: Default::default(),
             ended: tokio::sync::mpsc::unbounded_channel().0,
         });
         let qemu = RunningQemu {
