@@ -4,6 +4,7 @@
 //! not with REUSE_EXT. libvirt would, and the snapshot would be lost.
 
 use super::domain::{Domain, State};
+use super::foresee::Outlook;
 use super::service::{Inner, Service};
 use crate::error::{Code, Error, Result};
 use crate::model::block_job::{BlockJob, DiskCopy};
@@ -196,14 +197,19 @@ impl Inner {
         }
     }
 
+    /// Those of a domain as it will be: a hypervisor that is not there yet has none.
+    pub(super) async fn foreseen_block_jobs(&self, outlook: &Outlook) -> Result<Vec<BlockJob>> {
+        if outlook.is_now() { self.block_jobs(&outlook.state).await } else { Ok(Vec::new()) }
+    }
+
     async fn block_job(&self, state: &State, target: &DiskTarget) -> Result<BlockJob> {
         let none = || Error::new(Code::InvalidArg, format!("disk {target} does not have an active block job"));
         self.block_jobs(state).await?.into_iter().find(|j| j.target == *target).ok_or_else(none)
     }
 
     /// Libvirt's answer to an operation that no job may meet.
-    pub(super) async fn refuse_block_jobs(&self, state: &State, code: Code) -> Result<()> {
-        match self.block_jobs(state).await?.is_empty() {
+    pub(super) async fn refuse_block_jobs(&self, outlook: &Outlook, code: Code) -> Result<()> {
+        match self.foreseen_block_jobs(outlook).await?.is_empty() {
             true => Ok(()),
             false => Err(Error::new(code, "domain has active block job")),
         }

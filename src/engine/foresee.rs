@@ -29,6 +29,11 @@ impl Outlook {
         Self { state: domain.state(), plans: Vec::new(), texts: HashMap::new() }
     }
 
+    /// Whether nothing lies between now and then.
+    pub(super) fn is_now(&self) -> bool {
+        self.plans.is_empty()
+    }
+
     /// As it is after `plan` too.
     pub(super) fn after(mut self, plan: Plan) -> Self {
         if let Commit::Publish(change) = &plan.commit {

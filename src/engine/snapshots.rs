@@ -231,14 +231,14 @@ impl Inner {
         let doc = read(xml, request.form(), flags)?;
         let request = request.of(&doc);
         let draft = create::draft(&request, doc)?;
-        draft.check_jobs(&self.block_jobs(state).await?)?;
+        draft.check_jobs(&self.foreseen_block_jobs(outlook).await?)?;
         let facts = self.look_at(outlook, &draft.paths(&request)).await?;
         create::plan(&request, draft, &facts)
     }
 
     pub(super) async fn plan_revert(&self, outlook: &Outlook, name: &SnapshotName, flags: RevertFlags) -> Result<Plan> {
         let state = &outlook.state;
-        self.refuse_block_jobs(state, Code::OperationInvalid).await?;
+        self.refuse_block_jobs(outlook, Code::OperationInvalid).await?;
         existing(&state.tree, name)?;
         let texts = self.texts_of(outlook, name)?;
         let surroundings = self.surroundings(outlook)?;
@@ -279,7 +279,7 @@ impl Inner {
     pub(super) async fn plan_delete(&self, outlook: &Outlook, name: &SnapshotName) -> Result<Plan> {
         let state = &outlook.state;
         if state.tree.get(name).is_some_and(|s| s.is_external()) {
-            self.refuse_block_jobs(state, Code::OperationUnsupported).await?;
+            self.refuse_block_jobs(outlook, Code::OperationUnsupported).await?;
         }
         let surroundings = self.surroundings(outlook)?;
         let foreign = surroundings.foreign();
