@@ -326,11 +326,11 @@ pub fn plan(request: &RevertRequest<'_>, draft: Draft<'_>, facts: &Facts) -> Res
 /// Whether the running hypervisor can go back by itself: it is the very machine, its images included, and nothing of it
 /// has to change with a start (a generation id) or is kept outside of it (firmware variables, a TPM).
 fn stays(request: &RevertRequest<'_>, memory: &MemorySource, domain_xml: &str) -> bool {
-    let kept_outside = ["<genid", "<nvram", "<tpm"];
     matches!(memory, MemorySource::Tag(_))
         && matches!(request.state, DomainState::Running | DomainState::Paused)
         && request.live_xml == Some(domain_xml)
-        && !kept_outside.iter().any(|element| domain_xml.contains(element))
+        && request.side.all.is_empty()
+        && !domain_xml.contains("<genid")
 }
 
 /// Whether its disks are frozen below overlays: those of a snapshot without any disk of its own (memory only) are too,
