@@ -68,6 +68,11 @@ const NOT_OFFERED: &[&str] = &[
     "remove-all-storage",
     "delete-storage-volume-snapshots",
     "wipe-storage",
+    "completed",
+    "keep-completed",
+    "anystats",
+    "rawstats",
+    "postcopy",
     // A terminal shows it unasked.
     "verbose",
 ];
