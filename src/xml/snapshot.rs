@@ -51,7 +51,7 @@ pub struct SnapshotDoc {
     pub creation_time: Option<i64>,
     /// `<memory>`.
     pub memory: Memory,
-    /// [`TAG`], redefine only.
+    /// `<virsnap:tag>`, redefine only.
     pub tag: Option<String>,
     /// Every child of `<disks>`, whatever its name.
     pub disks: Vec<SnapshotDisk>,
